@@ -29,7 +29,7 @@ class ChainParameters:
         alignment: kappa_l = |<v_l, u_{l-1}>|, in [0, 1].
         injection_along: beta_l = ||u_l^T B_l||, >= 0.
         injection_across: b_l = ||(I - u_l u_l^T) B_l||, >= 0.
-        injection_coherent: c_l = u_l^T B_l w for one direction w of context space, any sign (T16); None if not measured.
+        injection_coherent: c_l = u_l^T B_l w for one direction w of context space, any sign (T16); None if unknown.
         misalignment: s_l = sqrt(1 - kappa_l^2), in [0, 1], where it is known better than kappa_l gives it (near
             kappa = 1 the square root loses every digit); None to derive it.
         bulk_gap: xi_F = ||R_l||_F / (sigma_l sqrt(d - 1)), in [0, 1], what the mean field needs (T18); None if not

@@ -38,9 +38,7 @@ def main() -> None:
         clips = [name for name in names if name.endswith(".flac")]
         if missing or len(weights) < 2 or len(clips) < 24:
             raise SystemExit(f"wheel lacks {missing}; weights {len(weights)}, clips {len(clips)}")
-        strays = sorted(
-            {name.split("/")[0] for name in names} - {"observables", "theory", "empirical", "bridge"}
-        )
+        strays = sorted({name.split("/")[0] for name in names} - {"observables", "theory", "empirical", "bridge"})
         if [name for name in strays if not name.endswith(".dist-info")]:
             raise SystemExit(f"wheel ships what it should not: {strays}")
 
