@@ -1,0 +1,209 @@
+"""A Whisper decoder as the chain h_l = F_l(h_{l-1}, E) of the theory (T1), linearised along one transcript.
+
+h_l is the residual stream after decoder layer l, before the final norm; h_0 is embeddings plus positions and does not
+depend on E, so J_0 = 0 and J_l = A_l J_{l-1} + B_l (T2) with A_l = dF_l/dh, B_l = dF_l/dE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from empirical.linearised import ALL, LinearisedLayer
+from empirical.operators import LinearOperator, require_finite
+
+_CHUNK_BYTES = 6 * 2**20
+_CHUNK_MOST = 16
+
+
+class LinearisationError(RuntimeError):
+    """The chain does not reproduce the model it was built from: no derivative of it would mean anything."""
+
+
+class DecoderChain:
+    """The linearised decoder layers of one transcript, with products counted.
+
+    Args:
+        model: a `WhisperForConditionalGeneration` in eval mode, float32 or float64.
+        encoder_states: E, (S, d) or (1, S, d).
+        tokens: decoder input ids, prompt included, (T,).
+
+    Attributes:
+        layers: L linearised layers.
+        hidden: h_0 .. h_L, each (T, d).
+        products: layer-level Jacobian products spent so far, JVP and VJP alike; one direction through one layer is one.
+
+    Raises:
+        ValueError: if tokens are empty, too many or unknown, or shapes or dtypes disagree.
+        NonFiniteError: if an encoder or hidden state is not finite.
+        LinearisationError: if the layers' values differ from the model's own hidden states by more than rounding.
+    """
+
+    def __init__(self, model: torch.nn.Module, encoder_states: Tensor, tokens: Sequence[int]) -> None:
+        decoder = model.model.decoder
+        states = (
+            encoder_states[0] if encoder_states.ndim == 3 and encoder_states.shape[0] == 1 else encoder_states
+        )
+        ids = _checked(model, states, tokens)
+        with torch.no_grad():
+            embedded = decoder.embed_tokens(ids) + decoder.embed_positions.weight[: len(ids)]
+            require_finite("encoder states", states)
+            self.hidden = [embedded]
+            self.layers: list[LinearisedLayer] = []
+            for layer in decoder.layers:
+                self.layers.append(LinearisedLayer(layer, self.hidden[-1], states))
+                self.hidden.append(require_finite(f"hidden state {len(self.layers)}", self.layers[-1].output))
+        self.dtype = states.dtype
+        self.device = states.device
+        self.depth = len(self.layers)
+        self.tokens = len(ids)
+        self.frames, self.width = states.shape
+        self.products = 0
+        self._check_against(decoder, ids, states)
+
+    def _check_against(self, decoder, ids: Tensor, states: Tensor) -> None:
+        with torch.no_grad():
+            out = decoder(
+                input_ids=ids[None],
+                encoder_hidden_states=states[None],
+                output_hidden_states=True,
+                use_cache=False,
+            )
+            final = decoder.layer_norm(self.hidden[-1])
+        # The model reports the stream before each layer, and after the last one only its normed form.
+        pairs = [*zip(self.hidden[:-1], out.hidden_states, strict=False), (final, out.last_hidden_state)]
+        # Rounding of one layer is about eps sqrt(d) and adds up along depth; 100 covers the reductions' other order.
+        tolerance = 100 * torch.finfo(self.dtype).eps * self.depth * self.width**0.5
+        for layer, (ours, theirs) in enumerate(pairs):
+            error = float((ours - theirs[0]).norm() / theirs[0].norm())
+            if not error <= tolerance:
+                raise LinearisationError(
+                    f"the linearised decoder must reproduce the model's hidden state {layer} to {tolerance:.1e}; "
+                    f"got a relative difference of {error:.1e}"
+                )
+
+    @property
+    def chunk(self) -> int:
+        """Directions taken through the context at once: buffers stay small enough for the cache and the allocator."""
+        itemsize = torch.finfo(self.dtype).bits // 8
+        each = self.frames * (self.width + self.layers[0].heads * self.tokens) * itemsize
+        return max(2, min(_CHUNK_MOST, _CHUNK_BYTES // each))
+
+    def rows(self, position: int | None) -> slice:
+        """The positions of a state: one of them, or all (None).
+
+        Raises:
+            ValueError: if there is no such position.
+        """
+        if position is None:
+            return ALL
+        if not -self.tokens <= position < self.tokens:
+            raise ValueError(f"position must lie in [-{self.tokens}, {self.tokens}); got {position}")
+        position %= self.tokens
+        return slice(position, position + 1)
+
+    def state_size(self, rows: slice) -> int:
+        """Dimension of the state on these positions: R d."""
+        return len(range(*rows.indices(self.tokens))) * self.width
+
+    def propagator(self, layer: int, position: int | None = None) -> LinearOperator:
+        """A_l, 1 <= layer <= L: of one position with all others held fixed (d x d), or of the sequence (Td x Td)."""
+        linear, rows = self._layer(layer), self.rows(position)
+        size = self.state_size(rows)
+
+        def push(x: Tensor) -> Tensor:
+            self.products += len(x)
+            if position is None:
+                return linear.push(x.reshape(-1, self.tokens, self.width), None).flatten(1)
+            full = x.new_zeros((len(x), self.tokens, self.width))
+            full[:, rows] = x[:, None]
+            return linear.push(full, None, rows).flatten(1)
+
+        def pull(y: Tensor) -> Tensor:
+            self.products += len(y)
+            return linear.pull(y.reshape(len(y), -1, self.width), rows)[0][:, rows].flatten(1)
+
+        return self._operator((size, size), push, pull)
+
+    def injection(self, layer: int, position: int | None = None) -> LinearOperator:
+        """B_l, R d x S d, of the layer alone."""
+        return self._sum(layer, layer, self.rows(position))
+
+    def context_jacobian(self, layer: int, position: int | None = None) -> LinearOperator:
+        """J_l = dh_l/dE, R d x S d, exact: for one position too, whose rows depend on all positions below."""
+        return self._sum(1, layer, self.rows(position))
+
+    def arrival(self, layer: int) -> LinearOperator:
+        """P_{L:l+1} B_l of the sequence state: what reaches the last layer of the injection at layer l."""
+        return self._sum(layer, self.depth, ALL, only_first=True)
+
+    def _sum(self, first: int, last: int, rows: slice, *, only_first: bool = False) -> LinearOperator:
+        """sum over k in [first, last] of P_{last:k+1} B_k, or its first term alone."""
+        self._layer(first)
+        self._layer(last)
+        size, context = self.state_size(rows), self.frames * self.width
+
+        def pull(y: Tensor) -> Tensor:
+            out = torch.zeros((len(y), self.frames, self.width), dtype=self.dtype, device=self.device)
+            g, at = y.reshape(len(y), -1, self.width), rows
+            for layer in range(last, first - 1, -1):
+                linear = self.layers[layer - 1]
+                g, heads = linear.pull(g, at)
+                if layer == first or not only_first:
+                    linear.pull_context(heads, at, out=out)
+                at = ALL
+            self.products += len(y) * (last - first + 1)
+            return out.flatten(1)
+
+        def push(x: Tensor) -> Tensor:
+            states = x.reshape(len(x), self.frames, self.width)
+            at = rows if first == last else ALL
+            linear = self.layers[first - 1]
+            tangent = linear.push(None, linear.push_context(states, at), at)
+            for layer in range(first + 1, last + 1):
+                linear, at = self.layers[layer - 1], rows if layer == last else ALL
+                tangent = linear.push(tangent, None if only_first else linear.push_context(states, at), at)
+            self.products += len(x) * (last - first + 1)
+            return tangent.flatten(1)
+
+        return self._operator((size, context), push, pull)
+
+    def _operator(self, shape: tuple[int, int], push, pull) -> LinearOperator:
+        def in_chunks(function):
+            def run(x: Tensor) -> Tensor:
+                with torch.no_grad():
+                    return torch.cat([function(part) for part in x.split(self.chunk)])
+
+            return run
+
+        return LinearOperator(shape, in_chunks(push), in_chunks(pull), dtype=self.dtype, device=self.device)
+
+    def _layer(self, layer: int) -> LinearisedLayer:
+        if not 1 <= layer <= len(self.layers):
+            raise ValueError(f"layer must lie in [1, {len(self.layers)}]; got {layer}")
+        return self.layers[layer - 1]
+
+
+def _checked(model: torch.nn.Module, states: Tensor, tokens: Sequence[int]) -> Tensor:
+    config = model.config
+    if states.ndim != 2 or states.shape[1] != config.d_model:
+        raise ValueError(f"encoder_states must be (frames, {config.d_model}); got {tuple(states.shape)}")
+    if states.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"derivatives need float32 or float64; got {states.dtype}")
+    weight = model.model.decoder.embed_tokens.weight
+    if weight.dtype != states.dtype:
+        raise ValueError(
+            f"model and encoder states must share a dtype; got {weight.dtype} and {states.dtype}"
+        )
+    if model.training:
+        raise ValueError("the model must be in eval mode; got training mode, where dropout makes it random")
+    ids = torch.as_tensor(list(tokens), dtype=torch.long, device=states.device)
+    if not 1 <= len(ids) <= config.max_target_positions:
+        raise ValueError(f"tokens must number 1 to {config.max_target_positions}; got {len(ids)}")
+    if int(ids.min()) < 0 or int(ids.max()) >= config.vocab_size:
+        raise ValueError(
+            f"tokens must lie in [0, {config.vocab_size}); got {int(ids.min())} to {int(ids.max())}"
+        )
+    return ids

@@ -1,0 +1,180 @@
+"""Linear operators known by their products, and the finiteness guard before every decomposition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+MATERIALISE_BUDGET_BYTES = 256 * 2**20
+_COLUMN_BLOCK = 65_536
+
+
+class NonFiniteError(ValueError):
+    """A matrix or vector holds a NaN or an infinity. `eigvalsh` would turn it into plausible numbers."""
+
+
+def require_finite(name: str, value: Tensor) -> Tensor:
+    """Return `value`, or raise.
+
+    Raises:
+        NonFiniteError: naming the quantity and how many of its entries are not finite.
+    """
+    # The sum of squares is finite only if every entry is, and costs one pass; the exact count only on failure.
+    if not torch.isfinite(value.abs().sum()):
+        bad = int((~torch.isfinite(value)).sum())
+        raise NonFiniteError(
+            f"{name} must be finite before it is decomposed; got {bad} of {value.numel()} not finite"
+        )
+    return value
+
+
+class LinearOperator:
+    """A rows x cols matrix known by its products, for batches of directions.
+
+    `matmat` takes (cols, k) to (rows, k), `rmatmat` takes (rows, k) to (cols, k). Results are transposed views of
+    direction-first buffers, so that chains of products copy nothing.
+
+    Args:
+        shape: (rows, cols).
+        push: (k, cols) -> (k, rows), forward products.
+        pull: (k, rows) -> (k, cols), reverse products.
+        dtype: of the products; inputs are cast to it.
+        device: of the products.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        push: Callable[[Tensor], Tensor],
+        pull: Callable[[Tensor], Tensor],
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if min(shape) < 1:
+            raise ValueError(f"an operator must have at least one row and one column; got {shape}")
+        self.shape = shape
+        self.dtype = dtype
+        self.device = torch.device(device)
+        self.products = 0
+        self._push = push
+        self._pull = pull
+
+    def matmat(self, x: Tensor) -> Tensor:
+        """A X, (cols, k) -> (rows, k).
+
+        Raises:
+            ValueError: if X is not (cols, k).
+        """
+        return self._apply("matmat", self._push, x, self.shape[1], self.shape[0])
+
+    def rmatmat(self, y: Tensor) -> Tensor:
+        """A^T Y, (rows, k) -> (cols, k).
+
+        Raises:
+            ValueError: if Y is not (rows, k).
+        """
+        return self._apply("rmatmat", self._pull, y, self.shape[0], self.shape[1])
+
+    def _apply(self, name: str, function: Callable, x: Tensor, inner: int, outer: int) -> Tensor:
+        if x.ndim != 2 or x.shape[0] != inner:
+            raise ValueError(
+                f"{name} of a {self.shape[0]} x {self.shape[1]} operator takes ({inner}, k); got {tuple(x.shape)}"
+            )
+        self.products += x.shape[1]
+        out = function(x.T.to(self.dtype))
+        if out.shape != (x.shape[1], outer):
+            raise ValueError(
+                f"{name} must give ({x.shape[1]}, {outer}) direction-first; got {tuple(out.shape)}"
+            )
+        return out.T
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        """Composition: (A @ B) x = A (B x)."""
+        if self.shape[1] != other.shape[0]:
+            raise ValueError(f"cannot compose {self.shape} with {other.shape}: inner sizes differ")
+        return LinearOperator(
+            (self.shape[0], other.shape[1]),
+            lambda x: self.matmat(other.matmat(x.T)).T,
+            lambda y: other.rmatmat(self.rmatmat(y.T)).T,
+            dtype=self.dtype,
+            device=self.device,
+        )
+
+    def deflate(self, u: Tensor) -> LinearOperator:
+        """(I - u u^T) A for a unit vector u, (rows,).
+
+        Raises:
+            ValueError: if u is not a unit vector of `rows` entries.
+        """
+        if u.shape != (self.shape[0],):
+            raise ValueError(f"the direction taken out must be ({self.shape[0]},); got {tuple(u.shape)}")
+        norm = float(torch.linalg.vector_norm(u.double()))
+        if abs(norm - 1.0) > 64 * torch.finfo(u.dtype).eps * u.numel() ** 0.5:
+            raise ValueError(f"the direction taken out must be a unit vector; got norm {norm}")
+        unit = u.to(self.dtype)
+        return LinearOperator(
+            self.shape,
+            lambda x: _without(self.matmat(x.T).T, unit),
+            lambda y: self.rmatmat(_without(y, unit).T).T,
+            dtype=self.dtype,
+            device=self.device,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the dense matrix in bytes."""
+        return self.shape[0] * self.shape[1] * torch.finfo(self.dtype).bits // 8
+
+    def materialise(self, budget_bytes: int = MATERIALISE_BUDGET_BYTES) -> DenseOperator:
+        """The matrix itself, row by row through reverse products; afterwards products are GEMMs.
+
+        Raises:
+            ValueError: if it would take more than `budget_bytes`.
+        """
+        if self.nbytes > budget_bytes:
+            raise ValueError(
+                f"a dense {self.shape[0]} x {self.shape[1]} operator takes {self.nbytes} bytes; "
+                f"the budget is {budget_bytes}"
+            )
+        eye = torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
+        return DenseOperator(self.rmatmat(eye).T)
+
+
+class DenseOperator(LinearOperator):
+    """A matrix, (rows, cols), as an operator."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        if matrix.ndim != 2:
+            raise ValueError(f"a dense operator takes a matrix; got shape {tuple(matrix.shape)}")
+        super().__init__(
+            (matrix.shape[0], matrix.shape[1]),
+            lambda x: x @ matrix.T,
+            lambda y: y @ matrix,
+            dtype=matrix.dtype,
+            device=matrix.device,
+        )
+        self.matrix = matrix
+
+    def materialise(self, budget_bytes: int = MATERIALISE_BUDGET_BYTES) -> DenseOperator:
+        return self
+
+
+def gram64(a: Tensor, b: Tensor) -> Tensor:
+    """A B^T in float64 for direction-first A (p, n) and B (q, n), block by block so that no float64 copy is large.
+
+    A float32 Gram matrix squares the condition and keeps nothing of small singular values; float64 keeps what
+    float32 entries hold.
+    """
+    out = torch.zeros((a.shape[0], b.shape[0]), dtype=torch.float64, device=a.device)
+    for start in range(0, a.shape[1], _COLUMN_BLOCK):
+        block = slice(start, start + _COLUMN_BLOCK)
+        left = a[:, block].double()
+        out += left @ (left if b is a else b[:, block].double()).T
+    return out
+
+
+def _without(x: Tensor, u: Tensor) -> Tensor:
+    return x - (x @ u)[:, None] * u
