@@ -1,0 +1,123 @@
+"""Clips: both layouts are read alike, and nothing that is found is lost without a word."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from empirical.clips import Clip, ClipError, find_clips, scan_clips
+from tests.helpers.shared_data import needs_shared_data, shared_data
+
+
+def put(path: Path, content: str = "x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_librispeech_layout(tmp_path: Path) -> None:
+    folder = tmp_path / "set" / "12" / "345"
+    second = put(folder / "12-345-0001.flac")
+    first = put(folder / "12-345-0000.flac")
+    put(folder / "12-345.trans.txt", "12-345-0000 A  HOUSE \n12-345-0001 AN APPLE\n12-345-0009 NOBODY'S\n")
+    assert find_clips(tmp_path) == [
+        Clip("12-345-0000", first, "A HOUSE", "12"),
+        Clip("12-345-0001", second, "AN APPLE", "12"),
+    ]
+
+
+def test_named_speakers_need_their_folders(tmp_path: Path) -> None:
+    put(tmp_path / "en+m1" / "a" / "en+m1-a-0000.flac")
+    put(tmp_path / "other" / "take-two-0000.flac")
+    assert [(clip.name, clip.speaker) for clip in find_clips(tmp_path)] == [
+        ("en+m1-a-0000", "en+m1"),
+        ("take-two-0000", None),
+    ]
+
+
+def test_flat_folder_takes_a_text_file_beside_the_audio(tmp_path: Path) -> None:
+    put(tmp_path / "b.WAV")
+    put(tmp_path / "a.mp3")
+    put(tmp_path / "a.txt", "\ufeffhello\nworld\n")
+    put(tmp_path / "SOURCES.tsv")
+    put(tmp_path / ".hidden.wav")
+    scan = scan_clips(tmp_path)
+    assert [(clip.name, clip.reference, clip.speaker) for clip in scan.clips] == [
+        ("a", "hello world", None),
+        ("b", None, None),
+    ]
+    assert scan.ignored == 2 and scan.rejected == ()
+
+
+def test_audio_of_undecodable_kinds_is_not_passed_over(tmp_path: Path) -> None:
+    put(tmp_path / "a.m4a")
+    put(tmp_path / "b.wma")
+    assert [clip.name for clip in find_clips(tmp_path)] == ["a", "b"]
+
+
+def test_one_utterance_id_twice_names_both_files(tmp_path: Path) -> None:
+    put(tmp_path / "x" / "a.wav")
+    put(tmp_path / "y" / "a.flac")
+    put(tmp_path / "y" / "b.flac")
+    scan = scan_clips(tmp_path)
+    assert [clip.name for clip in scan.clips] == ["b"]
+    assert [each.path for each in scan.rejected] == [tmp_path / "x" / "a.wav", tmp_path / "y" / "a.flac"]
+    assert {each.code for each in scan.rejected} == {"duplicate_name"}
+    with pytest.raises(ClipError) as caught:
+        find_clips(tmp_path)
+    assert caught.value.code == "duplicate_name"
+    assert str(tmp_path / "x" / "a.wav") in str(caught.value) and str(tmp_path / "y" / "a.flac") in str(caught.value)
+
+
+def test_directory_without_audio_and_no_directory(tmp_path: Path) -> None:
+    put(tmp_path / "notes.txt")
+    with pytest.raises(ClipError, match="no audio file") as caught:
+        find_clips(tmp_path)
+    assert caught.value.code == "no_audio"
+    with pytest.raises(ClipError) as caught:
+        find_clips(tmp_path / "none")
+    assert caught.value.code == "missing"
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.code, str(again)) == ("missing", str(caught.value))
+    with pytest.raises(KeyError, match=r"ClipError\.CODES"):
+        ClipError("nonsense", "")
+
+
+def test_a_single_file_is_one_clip(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.odd")
+    assert find_clips(path) == [Clip("a", path, None, None)]
+
+
+def test_bad_transcripts_reject_their_clip_alone(tmp_path: Path) -> None:
+    put(tmp_path / "good" / "a.wav")
+    put(tmp_path / "twice" / "b.wav")
+    put(tmp_path / "twice" / "1.trans.txt", "b ONE\nb TWO\n")
+    put(tmp_path / "bytes" / "c.wav")
+    (tmp_path / "bytes" / "c.txt").write_bytes(b"\xff\xfe\x00")
+    scan = scan_clips(tmp_path)
+    assert [clip.name for clip in scan.clips] == ["a"]
+    assert [(each.name, each.code) for each in scan.rejected] == [
+        ("c", "unreadable_transcript"),
+        ("b", "conflicting_transcript"),
+    ]
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    put(tmp_path / "real" / "a.wav")
+    os.symlink(tmp_path / "real", tmp_path / "real" / "loop")
+    root = tmp_path / "root"
+    root.mkdir()
+    os.symlink(tmp_path / "real", root / "here")
+    assert [clip.name for clip in find_clips(root)] == ["a"]
+
+
+@needs_shared_data
+def test_librispeech_itself() -> None:
+    root = shared_data()
+    assert root is not None
+    clips = find_clips(root / "LibriSpeech" / "test-other")
+    assert len(clips) == 50 and {clip.speaker for clip in clips} == {"1688", "1998", "2609", "3080", "367"}
+    assert all(clip.reference and clip.reference.isupper() for clip in clips)

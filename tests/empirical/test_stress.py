@@ -1,0 +1,202 @@
+"""The stresses do what their numbers say, and depend on (utterance, stressor, seed) alone."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from empirical.audio import AudioError
+from empirical.stress import (
+    STRESSORS,
+    Clean,
+    Mix,
+    Noise,
+    PoolClip,
+    StressError,
+    Stressor,
+    Stretch,
+    active_frames,
+    active_power,
+    apply,
+    stressor,
+)
+
+RATE = 16_000
+
+
+def speech(seconds: float = 2.0, seed: int = 0, level: float = 0.05) -> np.ndarray:
+    """(n,) float32: bursts of coloured noise between pauses of a noise floor 60 dB below."""
+    rng = np.random.default_rng(seed)
+    n = int(seconds * RATE)
+    on = (np.arange(n) // (RATE // 4)) % 2 == seed % 2
+    carrier = np.convolve(rng.standard_normal(n), np.ones(8) / 8, mode="same")
+    return (level * np.where(on, 1.0, 1e-3) * carrier).astype(np.float32)
+
+
+def pool_of(speakers: int, clips: int = 2, seconds: float = 1.3) -> list[PoolClip]:
+    out = []
+    for s in range(speakers):
+        for c in range(clips):
+            x = speech(seconds, seed=100 * s + c + 1, level=0.01 * (1 + s))
+            out.append(PoolClip(f"s{s}-{c}", f"s{s}", lambda x=x: x))
+    return out
+
+
+ALL: tuple[Stressor, ...] = (Clean(), Stretch(), Mix(), Noise())
+
+
+@pytest.mark.parametrize("kind", ALL, ids=STRESSORS)
+def test_result_depends_on_utterance_stressor_and_seed_alone(kind: Stressor) -> None:
+    x, pool = speech(), pool_of(7)
+    first = apply(kind, x, utterance="u", seed=3, pool=pool)
+    np.random.default_rng(0).shuffle(pool)  # type: ignore[arg-type]
+    apply(kind, x, utterance="other", seed=3, pool=pool)
+    again = apply(kind, x, utterance="u", seed=3, pool=pool)
+    np.testing.assert_array_equal(first.samples, again.samples)
+    assert (first.achieved, first.parameters, first.notes) == (again.achieved, again.parameters, again.notes)
+    if isinstance(kind, (Mix, Noise)):
+        for utterance, seed in (("v", 3), ("u", 4)):
+            other = apply(kind, x, pool=pool, utterance=utterance, seed=seed)
+            assert not np.array_equal(other.samples, first.samples)
+
+
+@pytest.mark.parametrize("kind", ALL, ids=STRESSORS)
+def test_results_are_finite_float32_within_full_scale(kind: Stressor) -> None:
+    x = speech(level=0.6)
+    result = apply(kind, x / np.abs(x).max(), utterance="u", seed=0, pool=pool_of(6))
+    assert result.samples.dtype == np.float32 and result.samples.ndim == 1
+    assert np.isfinite(result.samples).all() and np.abs(result.samples).max() <= 1
+    assert result.achieved["duration_s"] == len(result.samples) / RATE
+    assert all(isinstance(value, float) for value in result.achieved.values())
+    # A rescaled result touches full scale; one that was not is not marked.
+    assert ("rescaled" in result.notes) == (result.achieved["scale"] < 1)
+    if "rescaled" in result.notes:
+        assert np.abs(result.samples).max() == pytest.approx(1, abs=2**-23)
+
+
+def test_clean_changes_nothing() -> None:
+    x = 3 * speech(level=0.5)
+    result = apply(Clean(), x, utterance="u", seed=0)
+    np.testing.assert_array_equal(result.samples, x)
+    assert result.samples is not x and result.achieved["scale"] == 1
+
+
+@pytest.mark.parametrize("rate", [3.5, 1.5, 0.8])
+def test_stretch_changes_duration_not_pitch(rate: float) -> None:
+    n = 2 * RATE
+    x = (0.3 * np.sin(2 * np.pi * 500 * np.arange(n) / RATE)).astype(np.float32)
+    result = apply(Stretch(rate), x, utterance="u", seed=0)
+    # librosa rounds the length to a sample.
+    assert abs(len(result.samples) - rate * n) <= 0.5
+    assert result.achieved["rate"] == len(result.samples) / n
+    y = result.samples
+    spectrum = np.abs(np.fft.rfft(y * np.hanning(len(y))))
+    assert abs(np.argmax(spectrum) * RATE / len(y) - 500) < 5  # the pitch moves by 500 * (1 - 1/rate) if it moves
+
+
+@pytest.mark.parametrize("snr_db", [20.0, 10.0, 0.0, -10.0])
+def test_noise_has_the_asked_snr_over_active_speech(snr_db: float) -> None:
+    x = speech(level=0.3)
+    result = apply(Noise(snr_db), x, utterance="u", seed=1)
+    scale = result.achieved["scale"]
+    noise = result.samples.astype(np.float64) / scale - x
+    active = active_frames(x)
+    measured = 10 * math.log10(np.mean(x[active].astype(np.float64) ** 2) / np.mean(noise[active] ** 2))
+    assert result.achieved["snr_db"] == pytest.approx(measured, abs=1e-9)
+    # float32 rounding of samples below 1 adds noise of power (2^-25)^2 / 3 at most, here under 1e-10 of either.
+    assert measured == pytest.approx(snr_db, abs=1e-4)
+    assert (scale < 1) == (snr_db == -10.0)
+
+
+def test_noise_is_white_and_gaussian() -> None:
+    x = speech(8.0)
+    noise = apply(Noise(0.0), x, utterance="u", seed=1).samples.astype(np.float64) - x
+    noise /= noise.std()
+    n = len(noise)
+    # Under the null each statistic has the standard deviation below; 5 of them fail by chance once in 10^6.
+    assert abs(np.mean(noise**4) - 3) < 5 * math.sqrt(96 / n)
+    for lag in (1, 2, 16):
+        assert abs(np.mean(noise[lag:] * noise[:-lag])) < 5 / math.sqrt(n - lag)
+
+
+def test_activity_detector_finds_the_bursts() -> None:
+    x = speech(2.0, seed=0)
+    truth = (np.arange(len(x)) // (RATE // 4)) % 2 == 0
+    # Only the frames that straddle an edge (20 ms, or the carrier's 8-tap tail) may differ: 8 edges.
+    assert np.sum(active_frames(x) != truth) <= 8 * 320
+    assert not active_frames(np.zeros(1000)).any() and active_power(np.zeros(1000)) == 0
+    assert active_frames(np.ones(100)).all() and active_power(np.full(100, 0.5)) == pytest.approx(0.25)
+    burst = np.zeros(RATE)
+    burst[:320] = 0.5  # one frame of fifty: the 95th percentile is silence
+    assert active_frames(burst).sum() == 320
+
+
+def test_mix_is_the_target_plus_distinct_others_at_its_level() -> None:
+    x, pool = speech(2.0), pool_of(9)
+    result = apply(Mix(6), x, utterance="s0-0", seed=0, pool=[PoolClip("s0-0", "s0", lambda: x), *pool[1:]])
+    others = result.parameters["others"]
+    assert isinstance(others, list) and result.achieved["speakers"] == 6 and result.notes == ()
+    names = [each["speaker"] for each in others]
+    assert len(set(names)) == 5 and "s0" not in names
+    rebuilt = x.astype(np.float64)
+    by_name = {clip.name: clip.load().astype(np.float64) for clip in pool}
+    for each in others:
+        z = by_name[each["utterance"]]
+        z = z * math.sqrt(active_power(x) / active_power(z))
+        rebuilt += np.resize(np.roll(z, -each["start"]), len(x))
+    # One rounding to float32 of values below 1.
+    np.testing.assert_allclose(result.samples / result.achieved["scale"], rebuilt, atol=2**-24)
+
+
+def test_mix_takes_all_speakers_of_a_short_pool_and_says_so() -> None:
+    result = apply(Mix(6), speech(), utterance="s0-0", seed=0, pool=pool_of(4))
+    assert result.achieved["speakers"] == 4 and result.notes == ("short_pool",)
+    unknown = [PoolClip(clip.name, None, clip.load) for clip in pool_of(2)]
+    result = apply(Mix(6), speech(), utterance="s0-0", seed=0, pool=unknown)
+    assert result.achieved["speakers"] == 4 and set(result.notes) == {"short_pool", "unknown_speakers"}
+
+
+def test_mix_passes_over_what_cannot_be_used() -> None:
+    def broken() -> np.ndarray:
+        raise AudioError("truncated", Path("b"), "short")
+
+    pool = [
+        PoolClip("b", "b", broken),
+        PoolClip("z", "z", lambda: np.zeros(RATE)),
+        *pool_of(2, clips=1),
+    ]
+    result = apply(Mix(6), speech(), utterance="u", seed=0, pool=pool, speaker="me")
+    assert result.achieved["speakers"] == 3
+    assert set(result.notes) == {"unreadable:b", "unreadable:z", "short_pool"}
+
+
+def test_refusals_have_codes() -> None:
+    def code(kind: Stressor, samples: np.ndarray, pool: list[PoolClip] | None = None) -> str:
+        with pytest.raises(StressError) as caught:
+            apply(kind, samples, utterance="s0-0", seed=0, pool=pool or [])
+        return caught.value.code
+
+    assert code(Mix(), speech()) == "pool_empty"
+    assert code(Mix(), speech(), pool_of(1)) == "pool_empty"
+    assert code(Noise(), np.zeros(RATE, np.float32)) == code(Mix(), np.zeros(RATE), pool_of(3)) == "silent"
+    assert code(Clean(), np.zeros((2, 5), np.float32)) == code(Clean(), np.zeros(0)) == "bad_samples"
+    assert code(Clean(), np.zeros(5, np.int16)) == code(Clean(), np.array([0, np.nan])) == "bad_samples"
+    with pytest.raises(StressError, match="one of clean, stretch, mix, noise; got 'echo'") as caught:
+        stressor("echo")
+    assert pickle.loads(pickle.dumps(caught.value)).code == "unknown_stressor"
+    with pytest.raises(ValueError, match="rate must be positive; got 0"):
+        Stretch(0)
+    with pytest.raises(ValueError, match="speakers must be at least 2"):
+        Mix(1)
+    with pytest.raises(ValueError, match="snr_db must be finite"):
+        Noise(math.nan)
+    with pytest.raises(KeyError):
+        StressError("nonsense", "")
+
+
+def test_names_give_the_paper_s_parameters() -> None:
+    assert tuple(stressor(name) for name in STRESSORS) == (Clean(), Stretch(3.5), Mix(6), Noise(0.0))
