@@ -1,0 +1,175 @@
+"""What a run is asked to do: options, config file and defaults in one frozen record.
+
+The keys of a config file are the option names of `spi run`, with `-` or `_`; the command line wins over the file, the
+file over the defaults, and a key that is not an option is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import ConfigError
+
+CONDITIONS = ("clean", "stretch", "mix", "noise")
+"""Stresses a run may apply, in the order its tasks and tables have (empirical.STRESSORS)."""
+
+STATES = ("position", "sequence")
+"""States whose context Jacobian can be measured: of the last position alone, or of all positions (T2)."""
+
+SEQUENCE_CONDITIONS = ("clean", "noise")
+"""Conditions under which the costly sequence state is measured unless everything is asked for."""
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Settings of one run; every field is also an option of `spi run` and a key of its config file.
+
+    Attributes:
+        model: checkpoint directories, names of bundled organisms or hub ids; empty means every bundled organism.
+        audio: directory of audio (LibriSpeech layout or a flat folder); None means the bundled clips.
+        limit: number of usable clips measured, the first ones by name; None means all.
+        out: run directory; None means a directory under `runs/` named after the settings.
+        conditions: stresses applied, a subset of `CONDITIONS`.
+        states: states measured, a subset of `STATES`.
+        sequence_clips: clips, the first ones by name, whose sequence state is measured under `SEQUENCE_CONDITIONS`.
+        full: measure the sequence state of every clip under every condition instead.
+        seed: seed of the stresses and of the randomised estimates.
+        k: number of leading singular triplets of each context Jacobian.
+        dtype: arithmetic of the models, "float32" or "float64".
+        nulls: draws of each null model measured for models that ship none; 0 means none.
+        workers: processes; None means two, or one on a single core.
+    """
+
+    model: tuple[str, ...] = ()
+    audio: str | None = None
+    limit: int | None = None
+    out: str | None = None
+    conditions: tuple[str, ...] = CONDITIONS
+    states: tuple[str, ...] = STATES
+    sequence_clips: int = 4
+    full: bool = False
+    seed: int = 0
+    k: int = 8
+    dtype: str = "float32"
+    nulls: int = 0
+    workers: int | None = None
+
+
+RESULT_KEYS = ("limit", "conditions", "states", "sequence_clips", "full", "seed", "k", "dtype", "nulls")
+"""Settings that decide the numbers; models and clips decide them too and are compared by their hashes."""
+
+_LEAST = {"limit": 1, "sequence_clips": 0, "seed": 0, "k": 1, "nulls": 0, "workers": 1}
+_OPTIONAL = frozenset({"limit", "workers", "audio", "out"})
+_KNOWN = tuple(field.name for field in fields(RunConfig))
+
+
+def make_config(file: str | Path | None = None, options: Mapping[str, Any] | None = None) -> RunConfig:
+    """Settings from a YAML file and the options given beside it.
+
+    Args:
+        file: YAML mapping of option names to values; None means no file.
+        options: option values; None means "not given", so that the file or the default holds.
+
+    Returns:
+        The checked settings, conditions and states in canonical order.
+
+    Raises:
+        ConfigError: if the file cannot be read, a key is unknown, or a value has the wrong type or range.
+    """
+    merged: dict[str, Any] = {} if file is None else read_config_file(Path(file))
+    for name, value in (options or {}).items():
+        if name not in _KNOWN:
+            raise ConfigError(_unknown(name, "option"))
+        if value is not None:
+            merged[name] = value
+    return RunConfig(**{name: _checked(name, value) for name, value in merged.items()})
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The mapping a config file holds, its keys spelled as the fields of `RunConfig`.
+
+    Raises:
+        ConfigError: if the file is missing, is not a YAML mapping, or has a key that is no option.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"config file {path} is not valid YAML: {reason}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"config file {path} must hold a mapping of options; got {type(content).__name__}")
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in _KNOWN:
+            raise ConfigError(f"config file {path}: {_unknown(str(key), 'key')}")
+        if name in result:
+            raise ConfigError(f"config file {path}: key {str(key)!r} is given twice")
+        result[name] = value
+    return result
+
+
+def _unknown(name: str, what: str) -> str:
+    known = ", ".join(known.replace("_", "-") for known in _KNOWN)
+    return f"unknown {what} {name!r}; known: {known}"
+
+
+def _checked(name: str, value: Any) -> Any:
+    option = name.replace("_", "-")
+    if value is None:
+        if name in _OPTIONAL:
+            return None
+        raise ConfigError(f"{option} must have a value; got nothing")
+    if name in _LEAST:
+        if isinstance(value, bool) or not isinstance(value, int) or value < _LEAST[name]:
+            raise ConfigError(f"{option} must be a whole number of at least {_LEAST[name]}; got {value!r}")
+        return value
+    if name == "full":
+        if not isinstance(value, bool):
+            raise ConfigError(f"{option} must be true or false; got {value!r}")
+        return value
+    if name == "model":
+        return _names(option, value, split=False)
+    if name == "conditions":
+        return _subset(option, value, CONDITIONS)
+    if name == "states":
+        return _subset(option, value, STATES)
+    if not isinstance(value, str | Path):
+        raise ConfigError(f"{option} must be text; got {value!r}")
+    if name == "dtype" and value not in DTYPES:
+        raise ConfigError(f"{option} must be one of {', '.join(DTYPES)}; got {value!r}")
+    return str(value)
+
+
+def _names(option: str, value: Any, *, split: bool) -> tuple[str, ...]:
+    items = [value] if isinstance(value, str | Path) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str | Path) for item in items):
+        raise ConfigError(f"{option} must be text or a list of text; got {value!r}")
+    names = [part.strip() for item in items for part in (str(item).split(",") if split else [str(item)])]
+    if any(not name for name in names):
+        raise ConfigError(f"{option} must not be empty; got {value!r}")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise ConfigError(f"{option} must not name {repeated!r} twice")
+    return tuple(names)
+
+
+def _subset(option: str, value: Any, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    names = _names(option, value, split=True)
+    for name in names:
+        if name not in allowed:
+            raise ConfigError(f"{option} must be among {', '.join(allowed)}; got {name!r}")
+    if not names:
+        raise ConfigError(f"{option} must name at least one of {', '.join(allowed)}")
+    return tuple(name for name in allowed if name in names)

@@ -1,0 +1,73 @@
+"""What `spi` says when it cannot go on: one line on stderr and a documented exit code."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the `spi` command; scripts rely on them, so a code is never given a second meaning."""
+
+    OK = 0
+    USAGE = 2
+    NO_AUDIO = 3
+    CHECKPOINT = 4
+    OTHER_SETTINGS = 5
+    SOME_FAILED = 6
+    INTERRUPTED = 130
+
+
+EXIT_CODES: dict[ExitCode, str] = {
+    ExitCode.OK: "everything asked for was done",
+    ExitCode.USAGE: "an option, a config key or an argument is wrong",
+    ExitCode.NO_AUDIO: "no usable audio was found",
+    ExitCode.CHECKPOINT: "a model could not be loaded",
+    ExitCode.OTHER_SETTINGS: "the output directory belongs to another run, or to something else",
+    ExitCode.SOME_FAILED: "the run finished, but some tasks failed while they were measured",
+    ExitCode.INTERRUPTED: "the run was interrupted; the same command goes on where it was",
+}
+"""What each exit code means, in the words the help and the README use."""
+
+
+class SpiError(Exception):
+    """A failure with a clear cause: its message is shown as it is, without a traceback.
+
+    Attributes:
+        exit_code: what the command exits with.
+        verbatim: the message is printed alone, without the leading "spi: error:".
+    """
+
+    exit_code: ExitCode = ExitCode.USAGE
+    verbatim: bool = False
+
+
+class ConfigError(SpiError):
+    """An option or a config key is unknown, of the wrong type or out of range."""
+
+
+class NoUsableAudioError(SpiError):
+    """No sample survived the audio gate, or the stresses."""
+
+    exit_code = ExitCode.NO_AUDIO
+
+
+class ModelError(SpiError):
+    """A checkpoint could not be loaded; the message is the loader's own."""
+
+    exit_code = ExitCode.CHECKPOINT
+
+    def __init__(self, message: str, *, verbatim: bool = False) -> None:
+        super().__init__(message)
+        self.verbatim = verbatim
+
+
+class OtherSettingsError(SpiError):
+    """The output directory was made under other settings, or is no run directory at all."""
+
+    exit_code = ExitCode.OTHER_SETTINGS
+
+
+class RunInterruptedError(SpiError):
+    """The run was stopped by the user; what is finished is whole and stays."""
+
+    exit_code = ExitCode.INTERRUPTED

@@ -1,0 +1,133 @@
+"""Column types of the records, so that a column that is empty in one part has the same type as in the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+_TEXT, _REAL, _WHOLE, _YES = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+
+CLIPS: dict[str, pa.DataType] = {
+    "model": _TEXT,
+    "clip": _TEXT,
+    "condition": _TEXT,
+    "speaker": _TEXT,
+    "reference": _TEXT,
+    "transcript": _TEXT,
+    "tokens": pa.list_(_WHOLE),
+    "n_tokens": _WHOLE,
+    "wer": _REAL,
+    "substitutions": _WHOLE,
+    "deletions": _WHOLE,
+    "insertions": _WHOLE,
+    "reference_words": _WHOLE,
+    "avg_logprob": _REAL,
+    "no_speech_prob": _REAL,
+    "compression_ratio": _REAL,
+    "truncated": _YES,
+    "duration_s": _REAL,
+    "achieved": _TEXT,
+    "stress_parameters": _TEXT,
+    "source_sha256": _TEXT,
+    "result_sha256": _TEXT,
+    "seed": _WHOLE,
+}
+"""One row per model x clip x condition."""
+
+LAYERS: dict[str, pa.DataType] = {
+    "model": _TEXT,
+    "clip": _TEXT,
+    "condition": _TEXT,
+    "state": _TEXT,
+    "layer": _WHOLE,
+    "layers": _WHOLE,
+    "d_model": _WHOLE,
+    "tokens": pa.list_(_WHOLE),
+    "n_tokens": _WHOLE,
+    "transcript": _TEXT,
+    "truncated": _YES,
+    "dtype": _TEXT,
+    "sigma": _REAL,
+    "gap": _REAL,
+    "bulk_gap": _REAL,
+    "bulk_gap_se": _REAL,
+    "alignment": _REAL,
+    "misalignment": _REAL,
+    "gain": _REAL,
+    "injection_along": _REAL,
+    "injection_across": _REAL,
+    "propagator_residual": _REAL,
+    "propagator_converged": _YES,
+    "injection_converged": _YES,
+    "context_s": pa.list_(_REAL),
+    "residual": pa.list_(_REAL),
+    "converged": pa.list_(_YES),
+    "context_frobenius": _REAL,
+    "context_frobenius_se": _REAL,
+    "context_share": _REAL,
+    "context_share_se": _REAL,
+    "context_effective_rank": _REAL,
+    "chain_error": _REAL,
+    "arrival": _REAL,
+    "arrival_converged": _YES,
+    "hidden_rms_before": _REAL,
+    "hidden_rms": _REAL,
+    "products": _WHOLE,
+    "seconds": _REAL,
+}
+"""One row per model x clip x condition x state x layer."""
+
+ACTIVATIONS: dict[str, pa.DataType] = {
+    "model": _TEXT,
+    "clip": _TEXT,
+    "condition": _TEXT,
+    "component": _TEXT,
+    "layer": _WHOLE,
+    "n_tokens": _WHOLE,
+    "d_model": _WHOLE,
+    "x": pa.list_(pa.float32()),
+    "effective_rank_10": _REAL,
+    "kirchhoff_10": _REAL,
+    "alpha_10": _REAL,
+}
+"""One row per model x clip x condition x component x layer; `x` is row-major, n_tokens x d_model."""
+
+NULLS: dict[str, pa.DataType] = {**LAYERS, "null": _TEXT, "draw": _WHOLE}
+"""As LAYERS, of the null models."""
+
+SCHEMAS = {"clips": CLIPS, "layers": LAYERS, "activations": ACTIVATIONS, "nulls": NULLS}
+
+TIMING_COLUMNS = ("seconds",)
+"""Columns that differ from run to run; every other column of the same settings has the same bits."""
+
+
+def to_table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table: known columns first, in the order and with the types above, then the others by name.
+
+    Args:
+        name: "clips", "layers", "activations", "nulls" or any other name, whose columns are then all inferred.
+        rows: one mapping per row; a key that is missing in a row is null there.
+
+    Raises:
+        ValueError: naming the column whose values do not have its type.
+    """
+    known = SCHEMAS.get(name, {})
+    present = {key for row in rows for key in row}
+    names = [key for key in known if key in present] + sorted(present - set(known))
+    columns = []
+    for key in names:
+        values = [_plain(row.get(key)) for row in rows]
+        try:
+            columns.append(pa.array(values, type=known.get(key), from_pandas=False))
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            raise ValueError(f"{name}.{key} must hold {known.get(key, 'one type')}: {error}") from error
+    return pa.table(columns, names=names)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays as Arrow takes them in nested columns."""
+    if hasattr(value, "ndim") and hasattr(value, "item"):
+        return value.item() if value.ndim == 0 else value
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,104 @@
+"""Settings of a run: the command line wins over the file, the file over the defaults, and nothing unknown passes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from bridge.config import CONDITIONS, RunConfig, make_config
+from bridge.errors import ConfigError, ExitCode
+
+
+def _file(directory: Path, text: str) -> Path:
+    path = directory / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_are_the_bundled_run() -> None:
+    assert make_config() == RunConfig()
+    assert RunConfig().model == () and RunConfig().audio is None
+    assert RunConfig().conditions == CONDITIONS
+    assert RunConfig().sequence_clips == 4 and RunConfig().dtype == "float32" and RunConfig().k == 8
+
+
+def test_command_line_wins_over_file_over_default(tmp_path: Path) -> None:
+    path = _file(tmp_path, "seed: 3\nlimit: 5\nsequence-clips: 2\nmodel: here\nconditions: [noise, clean]\n")
+    config = make_config(path, {"seed": 7, "limit": None, "model": None})
+    assert config.seed == 7
+    assert config.limit == 5
+    assert config.sequence_clips == 2
+    assert config.model == ("here",)
+    assert config.conditions == ("clean", "noise")
+    assert config.k == RunConfig().k
+
+
+def test_option_zero_and_false_are_values_not_absence(tmp_path: Path) -> None:
+    path = _file(tmp_path, "sequence-clips: 2\nfull: true\nseed: 5\n")
+    config = make_config(path, {"sequence_clips": 0, "full": False, "seed": 0})
+    assert (config.sequence_clips, config.full, config.seed) == (0, False, 0)
+
+
+def test_unknown_key_is_refused_with_its_name_and_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_config(_file(tmp_path, "sede: 3\n"))
+    message = str(caught.value)
+    assert "'sede'" in message and "\n" not in message
+    for field in dataclasses.fields(RunConfig):
+        assert field.name.replace("_", "-") in message
+    assert caught.value.exit_code == ExitCode.USAGE == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("limit: ten", "limit must be a whole number of at least 1; got 'ten'"),
+        ("limit: 0", "limit must be a whole number of at least 1; got 0"),
+        ("seed: true", "seed must be a whole number of at least 0; got True"),
+        ("k: 2.0", "k must be a whole number of at least 1; got 2.0"),
+        ("workers: -1", "workers must be a whole number of at least 1; got -1"),
+        ("full: 1", "full must be true or false; got 1"),
+        ("dtype: float16", "dtype must be one of float32, float64; got 'float16'"),
+        ("conditions: [clean, rain]", "conditions must be among clean, stretch, mix, noise; got 'rain'"),
+        ("conditions: clean,clean", "conditions must not name 'clean' twice"),
+        ("conditions: []", "conditions must name at least one of clean, stretch, mix, noise"),
+        ("states: 3", "states must be text or a list of text; got 3"),
+        ("model: ['']", "model must not be empty; got ['']"),
+        ("seed:", "seed must have a value; got nothing"),
+        ("audio: [a]", "audio must be text; got ['a']"),
+        ("sequence-clips: 1\nsequence_clips: 2", "key 'sequence_clips' is given twice"),
+        ("- a\n- b", "must hold a mapping of options; got list"),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_config(_file(tmp_path, text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        make_config(tmp_path / "absent.yaml")
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        make_config(path)
+
+
+def test_empty_file_and_explicit_null_of_an_optional_key_mean_the_default(tmp_path: Path) -> None:
+    assert make_config(_file(tmp_path, "")) == RunConfig()
+    assert make_config(_file(tmp_path, "limit: null\n")) == RunConfig()
+
+
+def test_order_of_conditions_does_not_make_another_run() -> None:
+    assert make_config(None, {"conditions": "noise,clean"}) == make_config(None, {"conditions": "clean,noise"})
+
+
+def test_conditions_are_those_the_stresses_know() -> None:
+    from empirical.stress import STRESSORS
+
+    assert CONDITIONS == STRESSORS

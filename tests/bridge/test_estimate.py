@@ -1,0 +1,74 @@
+"""The estimate: from the machine's speed where nothing is known, from recorded times where something is."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.config import make_config
+from bridge.estimate import EFFICIENCY, duration, estimate, matrix_speed, operations, record_bytes
+from bridge.inputs import ClipInput, Inputs, ModelInput
+from bridge.store import Part
+from bridge.tasks import NullTask, make_tasks
+
+SMALL = ModelInput("small", "small", "00", 96, 2, 4, 4, 80, 300, 500, 10.0)
+DEEP = ModelInput("deep", "deep", "11", 96, 2, 8, 4, 80, 300, 500, 10.0)
+CLIPS = tuple(ClipInput(f"c{n}", f"c{n}.flac", None, None, "aa", 2.0) for n in range(3))
+INPUTS = Inputs((SMALL, DEEP), CLIPS, CLIPS, ())
+TASKS = make_tasks(["small", "deep"], [clip.name for clip in CLIPS], make_config(None, {"sequence_clips": 1}))
+
+
+def _part(task: str, seconds: float) -> Part:
+    return Part(task, "digest", {}, {}, seconds, 0)
+
+
+def test_time_is_work_over_speed_shared_by_the_workers() -> None:
+    one = estimate(INPUTS, TASKS, [], {}, 1, 1e9)
+    work = sum(
+        operations({"small": SMALL, "deep": DEEP}[t.model], CLIPS[0], t.condition, t.state) / EFFICIENCY[t.state]
+        for t in TASKS
+    )
+    assert one.seconds == pytest.approx(work / 1e9, rel=1e-12)
+    assert estimate(INPUTS, TASKS, [], {}, 2, 1e9).seconds == pytest.approx(one.seconds / 2, rel=1e-12)
+    assert estimate(INPUTS, TASKS, [], {}, 1, 4e9).seconds == pytest.approx(one.seconds / 4, rel=1e-12)
+    assert (one.tasks, one.finished) == (len(TASKS), 0)
+
+
+def test_recorded_times_of_the_same_model_and_state_are_preferred() -> None:
+    done = [t for t in TASKS if t.model == "small" and t.state == "position"][:3]
+    finished = {t.id: _part(t.id, seconds) for t, seconds in zip(done, (1.0, 2.0, 30.0), strict=True)}
+    others = [t for t in TASKS if t.model == "small" and t.state == "position" and t.id not in finished]
+    rest = [t for t in TASKS if t.model == "deep" or t.state == "sequence"]
+    found = estimate(INPUTS, TASKS, [], finished, 1, 1e9)
+    expected = 2.0 * len(others) + estimate(INPUTS, rest, [], {}, 1, 1e9).seconds
+    assert found.seconds == pytest.approx(expected, rel=1e-12)
+    assert (found.tasks, found.finished) == (len(TASKS) - 3, 3)
+    assert f"{len(others)} tasks by the times of finished ones" in found.basis
+
+
+def test_nothing_left_costs_nothing() -> None:
+    found = estimate(INPUTS, TASKS, [], {task.id: _part(task.id, 1.0) for task in TASKS}, 2, 1e9)
+    assert (found.tasks, found.seconds, found.disk_bytes) == (0, 0.0, 0)
+
+
+def test_null_draws_count_as_tasks() -> None:
+    assert estimate(INPUTS, [], [NullTask("small", 0)], {}, 1, 1e9).seconds > 0
+
+
+def test_work_grows_with_depth_state_and_length() -> None:
+    assert operations(DEEP, CLIPS[0], "clean", "position") > operations(SMALL, CLIPS[0], "clean", "position")
+    assert operations(DEEP, CLIPS[0], "stretch", "sequence") > operations(DEEP, CLIPS[0], "clean", "sequence")
+    assert record_bytes(DEEP, CLIPS[0], "clean") > record_bytes(SMALL, CLIPS[0], "clean")
+
+
+def test_speed_is_the_median_of_what_the_clock_says() -> None:
+    ticks = iter([0.0, 1.0, 10.0, 12.0, 20.0, 22.0, 30.0, 39.0, 40.0, 42.0])
+    assert matrix_speed(8, clock=lambda: next(ticks)) == 2 * 8**3 / 2.0
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (7200, "2.0 h")])
+def test_durations_are_said_in_the_unit_that_fits(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_it_is_called_an_estimate() -> None:
+    assert "estimated" in str(estimate(INPUTS, TASKS, [], {}, 1, 1e9))
