@@ -7,9 +7,11 @@ depend on E, so J_0 = 0 and J_l = A_l J_{l-1} + B_l (T2) with A_l = dF_l/dh, B_l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import WhisperForConditionalGeneration
 
 from empirical.linearised import ALL, LinearisedLayer
 from empirical.operators import LinearOperator, require_finite
@@ -41,11 +43,9 @@ class DecoderChain:
         LinearisationError: if the layers' values differ from the model's own hidden states by more than rounding.
     """
 
-    def __init__(self, model: torch.nn.Module, encoder_states: Tensor, tokens: Sequence[int]) -> None:
+    def __init__(self, model: WhisperForConditionalGeneration, encoder_states: Tensor, tokens: Sequence[int]) -> None:
         decoder = model.model.decoder
-        states = (
-            encoder_states[0] if encoder_states.ndim == 3 and encoder_states.shape[0] == 1 else encoder_states
-        )
+        states = encoder_states[0] if encoder_states.ndim == 3 and encoder_states.shape[0] == 1 else encoder_states
         ids = _checked(model, states, tokens)
         with torch.no_grad():
             embedded = decoder.embed_tokens(ids) + decoder.embed_positions.weight[: len(ids)]
@@ -55,6 +55,7 @@ class DecoderChain:
             for layer in decoder.layers:
                 self.layers.append(LinearisedLayer(layer, self.hidden[-1], states))
                 self.hidden.append(require_finite(f"hidden state {len(self.layers)}", self.layers[-1].output))
+        self.model, self.encoder_states, self.ids = model, states, ids
         self.dtype = states.dtype
         self.device = states.device
         self.depth = len(self.layers)
@@ -117,9 +118,7 @@ class DecoderChain:
             self.products += len(x)
             if position is None:
                 return linear.push(x.reshape(-1, self.tokens, self.width), None).flatten(1)
-            full = x.new_zeros((len(x), self.tokens, self.width))
-            full[:, rows] = x[:, None]
-            return linear.push(full, None, rows).flatten(1)
+            return linear.push(self._embed(x[:, None], rows), None, rows).flatten(1)
 
         def pull(y: Tensor) -> Tensor:
             self.products += len(y)
@@ -135,12 +134,49 @@ class DecoderChain:
         """J_l = dh_l/dE, R d x S d, exact: for one position too, whose rows depend on all positions below."""
         return self._sum(1, layer, self.rows(position))
 
+    def position_chain(self, layer: int, position: int) -> LinearOperator:
+        """J_l by the recurrence (T2) on the A_k, B_k of one position alone: what the position chain takes J_l to be."""
+        return self._sum(1, layer, self.rows(position), local=True)
+
+    def position_blocks(self, layer: int, position: int) -> tuple[Tensor, Tensor]:
+        """(A_l, B_l B_l^T) of one position, both (d, d) float64: its propagator, and all of its injection that the
+        norms ||M B_l|| of any M need, without a vector of length S d."""
+        linear, rows = self._layer(layer), self.rows(position)
+        propagator, heads = [], []
+        with torch.no_grad():
+            eye = torch.eye(self.width, dtype=self.dtype, device=self.device)[:, None]
+            for part in eye.split(4 * _CHUNK_MOST):
+                g, go = linear.pull(part, rows)
+                propagator.append(g[:, rows].flatten(1))
+                heads.append(go.flatten(1))
+            through = torch.cat(heads).double()
+            gram = through @ linear.context_gram(rows.start) @ through.T
+        self.products += self.width
+        return torch.cat(propagator).double(), gram
+
+    def autograd_pull(self, layer: int, cotangent: Tensor) -> Tensor:
+        """J_l^T g, (S d,), by autograd of the model's own decoder, g (T d,): the witness of `context_jacobian`."""
+        caught: list[Any] = []
+        decoder = self.model.model.decoder
+        hook = decoder.layers[layer - 1].register_forward_hook(lambda _m, _i, out: caught.append(out))
+        try:
+            with torch.enable_grad():
+                states = self.encoder_states.detach().clone().requires_grad_(True)
+                decoder(input_ids=self.ids[None], encoder_hidden_states=states[None], use_cache=False)
+                stream = caught[0][0] if isinstance(caught[0], tuple) else caught[0]
+                (gradient,) = torch.autograd.grad(stream.flatten(), states, cotangent.to(self.dtype))
+        finally:
+            hook.remove()
+        return gradient.flatten()
+
     def arrival(self, layer: int) -> LinearOperator:
         """P_{L:l+1} B_l of the sequence state: what reaches the last layer of the injection at layer l."""
         return self._sum(layer, self.depth, ALL, only_first=True)
 
-    def _sum(self, first: int, last: int, rows: slice, *, only_first: bool = False) -> LinearOperator:
-        """sum over k in [first, last] of P_{last:k+1} B_k, or its first term alone."""
+    def _sum(
+        self, first: int, last: int, rows: slice, *, only_first: bool = False, local: bool = False
+    ) -> LinearOperator:
+        """sum over k in [first, last] of P_{last:k+1} B_k, or its first term alone; local: other positions fixed."""
         self._layer(first)
         self._layer(last)
         size, context = self.state_size(rows), self.frames * self.width
@@ -153,22 +189,33 @@ class DecoderChain:
                 g, heads = linear.pull(g, at)
                 if layer == first or not only_first:
                     linear.pull_context(heads, at, out=out)
-                at = ALL
+                if local:
+                    g = g[:, rows]
+                else:
+                    at = ALL
             self.products += len(y) * (last - first + 1)
             return out.flatten(1)
 
         def push(x: Tensor) -> Tensor:
             states = x.reshape(len(x), self.frames, self.width)
-            at = rows if first == last else ALL
+            at = rows if local or first == last else ALL
             linear = self.layers[first - 1]
             tangent = linear.push(None, linear.push_context(states, at), at)
             for layer in range(first + 1, last + 1):
-                linear, at = self.layers[layer - 1], rows if layer == last else ALL
+                linear, at = self.layers[layer - 1], rows if local or layer == last else ALL
+                if local:
+                    tangent = self._embed(tangent, rows)
                 tangent = linear.push(tangent, None if only_first else linear.push_context(states, at), at)
             self.products += len(x) * (last - first + 1)
             return tangent.flatten(1)
 
         return self._operator((size, context), push, pull)
+
+    def _embed(self, x: Tensor, rows: slice) -> Tensor:
+        """Tangents of some positions, (c, R, d), as tangents of the sequence, 0 elsewhere."""
+        full = x.new_zeros((len(x), self.tokens, self.width))
+        full[:, rows] = x
+        return full
 
     def _operator(self, shape: tuple[int, int], push, pull) -> LinearOperator:
         def in_chunks(function):
@@ -186,7 +233,7 @@ class DecoderChain:
         return self.layers[layer - 1]
 
 
-def _checked(model: torch.nn.Module, states: Tensor, tokens: Sequence[int]) -> Tensor:
+def _checked(model: WhisperForConditionalGeneration, states: Tensor, tokens: Sequence[int]) -> Tensor:
     config = model.config
     if states.ndim != 2 or states.shape[1] != config.d_model:
         raise ValueError(f"encoder_states must be (frames, {config.d_model}); got {tuple(states.shape)}")
@@ -194,16 +241,12 @@ def _checked(model: torch.nn.Module, states: Tensor, tokens: Sequence[int]) -> T
         raise ValueError(f"derivatives need float32 or float64; got {states.dtype}")
     weight = model.model.decoder.embed_tokens.weight
     if weight.dtype != states.dtype:
-        raise ValueError(
-            f"model and encoder states must share a dtype; got {weight.dtype} and {states.dtype}"
-        )
+        raise ValueError(f"model and encoder states must share a dtype; got {weight.dtype} and {states.dtype}")
     if model.training:
         raise ValueError("the model must be in eval mode; got training mode, where dropout makes it random")
     ids = torch.as_tensor(list(tokens), dtype=torch.long, device=states.device)
     if not 1 <= len(ids) <= config.max_target_positions:
         raise ValueError(f"tokens must number 1 to {config.max_target_positions}; got {len(ids)}")
     if int(ids.min()) < 0 or int(ids.max()) >= config.vocab_size:
-        raise ValueError(
-            f"tokens must lie in [0, {config.vocab_size}); got {int(ids.min())} to {int(ids.max())}"
-        )
+        raise ValueError(f"tokens must lie in [0, {config.vocab_size}); got {int(ids.min())} to {int(ids.max())}")
     return ids

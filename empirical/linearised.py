@@ -64,9 +64,7 @@ class LinearisedLayer:
         heads = weights @ v
         x1 = x + F.linear(self._join(heads), attention.out_proj.weight, attention.out_proj.bias)
         self._self = (weights, q, k, v, heads)
-        scale = (
-            layer.self_attn_layer_norm.weight
-        )  # folded into the weights that follow: one pass over (c, T, d) less
+        scale = layer.self_attn_layer_norm.weight  # folded into the weights that follow: one pass over (c, T, d) less
         self._self_query = attention.q_proj.weight * (scale * attention.scaling)
         self._self_key = attention.k_proj.weight * scale
         self._self_value = attention.v_proj.weight * scale
@@ -117,9 +115,7 @@ class LinearisedLayer:
         weights, q, k, v, out = self._self
         weights = weights[:, rows]
         go = self._by_head(g @ self._self_out)  # (H, c, R, dh)
-        gs = torch.bmm(go.reshape(self.heads, c * r, -1), v.transpose(1, 2)).view(
-            self.heads, c, r, self.tokens
-        )
+        gs = torch.bmm(go.reshape(self.heads, c * r, -1), v.transpose(1, 2)).view(self.heads, c, r, self.tokens)
         gs = gs.sub_((go * out[:, None, rows]).sum(-1, keepdim=True)).mul_(weights[:, None])
         gq = torch.bmm(gs.view(self.heads, c * r, -1), k)
         gk = torch.bmm(gs.transpose(2, 3).reshape(self.heads, c * self.tokens, r), q[:, rows])
@@ -250,7 +246,7 @@ class LinearisedLayer:
         return x.permute(1, 2, 0, 3).flatten(2)
 
 
-def _normalise(norm: torch.nn.Module, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def _normalise(norm: torch.nn.LayerNorm, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """LayerNorm's value, and what its derivative needs: the normalised rows and 1 / standard deviation."""
     centred = x - x.mean(-1, keepdim=True)
     inverse = torch.rsqrt(centred.square().mean(-1, keepdim=True) + norm.eps)

@@ -24,9 +24,7 @@ def require_finite(name: str, value: Tensor) -> Tensor:
     # The sum of squares is finite only if every entry is, and costs one pass; the exact count only on failure.
     if not torch.isfinite(value.abs().sum()):
         bad = int((~torch.isfinite(value)).sum())
-        raise NonFiniteError(
-            f"{name} must be finite before it is decomposed; got {bad} of {value.numel()} not finite"
-        )
+        raise NonFiniteError(f"{name} must be finite before it is decomposed; got {bad} of {value.numel()} not finite")
     return value
 
 
@@ -86,9 +84,7 @@ class LinearOperator:
         self.products += x.shape[1]
         out = function(x.T.to(self.dtype))
         if out.shape != (x.shape[1], outer):
-            raise ValueError(
-                f"{name} must give ({x.shape[1]}, {outer}) direction-first; got {tuple(out.shape)}"
-            )
+            raise ValueError(f"{name} must give ({x.shape[1]}, {outer}) direction-first; got {tuple(out.shape)}")
         return out.T
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:

@@ -13,7 +13,13 @@ torch.set_num_threads(1)
 
 @functools.lru_cache(maxsize=8)
 def small_whisper(
-    dtype: torch.dtype = torch.float64, *, width: int = 12, depth: int = 3, heads: int = 2, frames: int = 9, seed: int = 0
+    dtype: torch.dtype = torch.float64,
+    *,
+    width: int = 12,
+    depth: int = 3,
+    heads: int = 2,
+    frames: int = 9,
+    seed: int = 0,
 ) -> WhisperForConditionalGeneration:
     """A Whisper whose weights are large enough that attention is peaked and every nonlinearity matters."""
     config = WhisperConfig(
@@ -59,7 +65,9 @@ def encoder_states(model: WhisperForConditionalGeneration, seed: int = 1) -> Ten
 def residual_streams(model: WhisperForConditionalGeneration, states: Tensor, tokens: list[int]) -> list[Tensor]:
     """h_1 .. h_L, each (T, d), by the model's own decoder; hooks, since it reports the last one only normed."""
     caught: list[Tensor] = []
-    hooks = [layer.register_forward_hook(lambda _m, _i, out: caught.append(out)) for layer in model.model.decoder.layers]
+    hooks = [
+        layer.register_forward_hook(lambda _m, _i, out: caught.append(out)) for layer in model.model.decoder.layers
+    ]
     try:
         model.model.decoder(input_ids=torch.tensor([tokens]), encoder_hidden_states=states[None], use_cache=False)
     finally:

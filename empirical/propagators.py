@@ -1,0 +1,185 @@
+"""What a layer does to the stream it is given: sigma, gap, bulk gap, alignment, gain; and how its injection lies.
+
+    A_l = sigma_l u_l v_l^T + R_l                                     (T3)
+    gap xi_l = sigma_2 / sigma_1,   bulk gap xi_F = ||R_l||_F / (sigma_l sqrt(d' - 1)), d' the state's dimension (T18)
+    alignment kappa_l = |<v_l, u_{l-1}>|,   misalignment ||u_{l-1} - <v_l, u_{l-1}> v_l||,   gain = sigma_l kappa_l
+    injection along ||u_l^T B_l||, across ||(I - u_l u_l^T) B_l||,   arrival ||P_{L:l+1} B_l||
+
+Where the gap is 1, u and v are any vectors of a space of two or more dimensions: sigma is still right, but alignment,
+gain and the split of the injection are then of *one* choice. They are kept, since the gap beside them says so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from empirical.chain import DecoderChain
+from empirical.krylov import leading_triplets
+from empirical.operators import require_finite
+
+# A propagator of at most this size is made dense: its Frobenius norm, hence the bulk gap, is then exact.
+_DENSE_BYTES = 64 * 2**20
+_WANTED = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerMeasurement:
+    """One layer of the chain. Dimensionless but for the streams' scale; NaN where unconverged or without meaning."""
+
+    sigma: float
+    gap: float
+    bulk_gap: float
+    bulk_gap_se: float
+    alignment: float
+    misalignment: float
+    gain: float
+    injection_along: float
+    injection_across: float
+    injection_converged: bool
+    arrival: float
+    arrival_converged: bool
+    propagator_residual: float
+    propagator_converged: bool
+    u: Tensor
+    v: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Dominant:
+    sigma: float
+    gap: float
+    bulk_gap: float
+    bulk_gap_se: float
+    u: Tensor
+    v: Tensor
+    residual: float
+    converged: bool
+
+
+def measure_position_layers(chain: DecoderChain, position: int = -1) -> list[LayerMeasurement]:
+    """Every layer at one position, all other positions held fixed: dense d x d algebra in float64, exact."""
+    blocks = [chain.position_blocks(layer, position) for layer in range(1, chain.depth + 1)]
+    dominant = [_dense_dominant(a) for a, _ in blocks]
+    arrivals: list[float] = []
+    product = torch.eye(chain.width, dtype=torch.float64, device=chain.device)
+    for a, gram in reversed(blocks):
+        arrivals.insert(0, _top_of_gram(product @ gram @ product.T))
+        product = product @ a
+    layers = []
+    for index, ((_, gram), own) in enumerate(zip(blocks, dominant, strict=True)):
+        along = math.sqrt(max(0.0, float(own.u @ gram @ own.u)))
+        across = _project_out(gram, own.u)
+        injection = (along, _top_of_gram(across), True)
+        layers.append(_layer(own, dominant[index - 1] if index else None, injection, (arrivals[index], True)))
+    return layers
+
+
+def measure_sequence_layers(chain: DecoderChain, *, seed: int = 0) -> list[LayerMeasurement]:
+    """Every layer of the whole-sequence state, Td x Td, by products; propagators dense where they fit."""
+    layers: list[LayerMeasurement] = []
+    before: _Dominant | None = None
+    for layer in range(1, chain.depth + 1):
+        own = _krylov_dominant(chain, layer, seed)
+        injection = chain.injection(layer)
+        along = float(torch.linalg.vector_norm(injection.rmatmat(own.u[:, None]).double()))
+        across = leading_triplets(injection.deflate(own.u), 1, frobenius=False, seed=seed)
+        arrival = leading_triplets(chain.arrival(layer), 1, frobenius=False, seed=seed)
+        layers.append(
+            _layer(
+                own,
+                before,
+                (along if own.converged else math.nan, float(across.s[0]), own.converged and bool(across.converged[0])),
+                (float(arrival.s[0]), bool(arrival.converged[0])),
+            )
+        )
+        before = own
+    return layers
+
+
+def _dense_dominant(a: Tensor) -> _Dominant:
+    u, s, vh = torch.linalg.svd(require_finite("the propagator", a))
+    sigma = float(s[0])
+    forward = torch.linalg.vector_norm(a @ vh[0] - sigma * u[:, 0])
+    backward = torch.linalg.vector_norm(a.T @ u[:, 0] - sigma * vh[0])
+    residual = float(torch.maximum(forward, backward)) / sigma if sigma > 0.0 else 0.0
+    rest = float(torch.linalg.vector_norm(s[1:]))
+    gap, bulk = _gaps(sigma, float(s[1]) if len(s) > 1 else 0.0, rest, len(s))
+    return _Dominant(sigma, gap, bulk, 0.0, u[:, 0], vh[0], residual, True)
+
+
+def _krylov_dominant(chain: DecoderChain, layer: int, seed: int) -> _Dominant:
+    operator = chain.propagator(layer)
+    size = operator.shape[0]
+    exact = operator.nbytes <= _DENSE_BYTES
+    if exact:
+        operator = operator.materialise(_DENSE_BYTES)
+    found = leading_triplets(operator, min(_WANTED, size), seed=seed, frobenius=not exact)
+    norm, se = found.frobenius, found.frobenius_se
+    if exact:
+        norm, se = float(torch.linalg.vector_norm(operator.materialise().matrix.double())), 0.0
+    sigma, second = float(found.s[0]), float(found.s[1]) if size > 1 else 0.0
+    rest = math.sqrt(max(0.0, norm**2 - sigma**2)) if math.isfinite(sigma) else math.nan
+    gap, bulk = _gaps(sigma, second, rest, size)
+    # d rest = (norm / rest) d norm
+    bulk_se = bulk * norm * se / rest**2 if se > 0.0 and rest > 0.0 else 0.0
+    used = found.converged[: min(2, size)]
+    v = found.v[:, 0].double()
+    v = v / torch.linalg.vector_norm(v) if float(torch.linalg.vector_norm(v)) > 0.0 else v
+    return _Dominant(sigma, gap, bulk, bulk_se, found.u[:, 0], v, float(found.residual[:2].max()), bool(used.all()))
+
+
+def _gaps(sigma: float, second: float, rest: float, size: int) -> tuple[float, float]:
+    """(xi, xi_F); both 0 for a zero operator, which has nothing beside its dominant path."""
+    if sigma == 0.0:
+        return 0.0, 0.0
+    bulk = rest / (sigma * math.sqrt(size - 1)) if size > 1 else 0.0
+    return min(second / sigma, 1.0) if math.isfinite(second) else math.nan, min(bulk, 1.0)
+
+
+def _layer(
+    own: _Dominant,
+    before: _Dominant | None,
+    injection: tuple[float, float, bool],
+    arrival: tuple[float, bool],
+) -> LayerMeasurement:
+    alignment = misalignment = math.nan
+    if before is not None and own.converged and before.converged:
+        inner = float(own.v @ before.u)
+        # |<v, u>| of unit vectors exceeds 1 by rounding; the misalignment is taken from vectors, since
+        # sqrt(1 - kappa^2) loses every digit near kappa = 1.
+        alignment = min(abs(inner), 1.0)
+        misalignment = min(float(torch.linalg.vector_norm(before.u - inner * own.v)), 1.0)
+    return LayerMeasurement(
+        sigma=own.sigma,
+        gap=own.gap,
+        bulk_gap=own.bulk_gap,
+        bulk_gap_se=own.bulk_gap_se,
+        alignment=alignment,
+        misalignment=misalignment,
+        gain=own.sigma * alignment,
+        injection_along=injection[0],
+        injection_across=injection[1],
+        injection_converged=injection[2],
+        arrival=arrival[0],
+        arrival_converged=arrival[1],
+        propagator_residual=own.residual,
+        propagator_converged=own.converged,
+        u=own.u,
+        v=own.v,
+    )
+
+
+def _top_of_gram(gram: Tensor) -> float:
+    """||M|| from M M^T."""
+    gram = require_finite("an injection's Gram matrix", gram)
+    return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(0.5 * (gram + gram.T))[-1])))
+
+
+def _project_out(gram: Tensor, u: Tensor) -> Tensor:
+    """(I - u u^T) G (I - u u^T)."""
+    left = gram - torch.outer(u, u @ gram)
+    return left - torch.outer(left @ u, u)

@@ -1,0 +1,88 @@
+"""Layer quantities against dense float64 algebra on the Jacobians that autograd gives."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from empirical.chain import DecoderChain
+from empirical.propagators import measure_position_layers, measure_sequence_layers
+from tests.empirical import jacobian_models as oracle
+
+TOKENS = [1, 7, 3, 22, 5]
+WIDTH = 12
+
+
+def dense(state: str, dtype=torch.float64):
+    model = oracle.small_whisper(torch.float64)
+    states = oracle.encoder_states(model)
+    exact = DecoderChain(model, states, TOKENS)
+    rows = exact.rows(-1 if state == "position" else None)
+    pairs = []
+    for layer in range(1, exact.depth + 1):
+        a, b = oracle.layer_jacobians(model, exact.hidden[layer - 1], states, layer, rows)
+        if state == "position":
+            a = a.view(WIDTH, len(TOKENS), WIDTH)[:, -1]
+        pairs.append((a, b))
+    cast = oracle.small_whisper(dtype)
+    return DecoderChain(cast, states.to(dtype), TOKENS), pairs
+
+
+def norm(matrix: torch.Tensor) -> float:
+    return float(torch.linalg.svdvals(matrix)[0])
+
+
+@pytest.mark.parametrize("state", ["position", "sequence"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.float32, 5e-3)])
+def test_layer_quantities_equal_their_definitions(state, dtype, tolerance):
+    chain, pairs = dense(state, dtype)
+    layers = measure_position_layers(chain) if state == "position" else measure_sequence_layers(chain)
+    before = None
+    for index, (layer, (a, b)) in enumerate(zip(layers, pairs, strict=True)):
+        u, s, vh = torch.linalg.svd(a)
+        u, v = u[:, 0], vh[0]
+        assert layer.propagator_converged and layer.injection_converged and layer.arrival_converged
+        assert math.isclose(layer.sigma, float(s[0]), rel_tol=tolerance)
+        assert math.isclose(layer.gap, float(s[1] / s[0]), rel_tol=tolerance)
+        bulk = float(s[1:].norm() / (s[0] * math.sqrt(len(s) - 1)))
+        assert math.isclose(layer.bulk_gap, bulk, rel_tol=tolerance)
+        assert layer.bulk_gap_se == 0.0
+        if before is None:
+            assert math.isnan(layer.alignment) and math.isnan(layer.misalignment) and math.isnan(layer.gain)
+        else:
+            inner = float(v @ before)
+            assert math.isclose(layer.alignment, abs(inner), abs_tol=tolerance)
+            assert math.isclose(layer.misalignment, math.sqrt(1 - inner**2), abs_tol=tolerance)
+            assert math.isclose(layer.gain, layer.sigma * layer.alignment, rel_tol=1e-12)
+        assert math.isclose(layer.injection_along, float((u @ b).norm()), rel_tol=tolerance)
+        assert math.isclose(layer.injection_across, norm(b - torch.outer(u, u @ b)), rel_tol=tolerance)
+        product = b
+        for later, _ in pairs[index + 1 :]:
+            product = later @ product
+        assert math.isclose(layer.arrival, norm(product), rel_tol=tolerance)
+        before = u
+
+
+def test_bulk_gap_by_probes_covers_the_exact_one_where_the_propagator_is_not_made_dense(monkeypatch):
+    model = oracle.small_whisper(torch.float64, width=24)
+    chain = DecoderChain(model, oracle.encoder_states(model), list(range(1, 13)))
+    exact = measure_sequence_layers(chain)
+    monkeypatch.setattr("empirical.propagators._DENSE_BYTES", 0)
+    for known, estimate in zip(exact, measure_sequence_layers(chain), strict=True):
+        assert math.isclose(known.sigma, estimate.sigma, rel_tol=1e-8)
+        assert math.isclose(known.gap, estimate.gap, rel_tol=1e-6)
+        assert estimate.bulk_gap_se > 0.0
+        # Eight probes: seven degrees of freedom, whose 99.99 % quantile is below 8.
+        assert abs(known.bulk_gap - estimate.bulk_gap) < 8 * estimate.bulk_gap_se
+
+
+def test_values_stay_in_the_ranges_the_records_demand():
+    from observables import ChainParameters
+
+    chain, _ = dense("position", torch.float32)
+    layers = measure_position_layers(chain)
+    names = ("sigma", "gap", "alignment", "injection_along", "injection_across", "misalignment", "bulk_gap")
+    parameters = ChainParameters(**{name: [getattr(layer, name) for layer in layers] for name in names})
+    assert parameters.depth == 3
