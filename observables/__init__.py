@@ -1,0 +1,29 @@
+"""What is measured, for arrays of any library; imports neither jax nor torch."""
+
+from observables.covariance import CovarianceSums, covariance_eigenvalues
+from observables.decay import SpectralAlpha, spectral_alpha
+from observables.records import ChainParameters
+from observables.spectrum import (
+    effective_rank,
+    kirchhoff_index,
+    participation_ratio,
+    reason,
+    share_of_first,
+    stable_rank,
+    tail_ratio,
+)
+
+__all__ = [
+    "ChainParameters",
+    "CovarianceSums",
+    "SpectralAlpha",
+    "covariance_eigenvalues",
+    "effective_rank",
+    "kirchhoff_index",
+    "participation_ratio",
+    "reason",
+    "share_of_first",
+    "spectral_alpha",
+    "stable_rank",
+    "tail_ratio",
+]
