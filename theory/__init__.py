@@ -1,20 +1,48 @@
 """Synthetic chains, sharp rates, certificates and sweeps of the Spectral Sensitivity Theorem."""
 
+from theory.boundaries import boundary_curves
+from theory.bounds import (
+    context_norm_bound,
+    log_product_lower,
+    log_product_lower_uniform,
+    log_product_ratio_upper,
+    log_product_upper,
+)
 from theory.certificate import Certificate, certify
+from theory.chain import Chain, measure
+from theory.generate import make_chain, twisted_chain
 from theory.perturbation import perturbation_error
 from theory.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
+from theory.propagate import Scaled, context_jacobians, products
 from theory.rates import critical_alignment, first_order_error, max_rate, min_rate
+from theory.sweep import SweepSpec, default_sweep, sweep
 
 __all__ = [
     "Certificate",
+    "Chain",
     "RegimePrediction",
+    "Scaled",
+    "SweepSpec",
+    "boundary_curves",
     "certified_regime",
     "certify",
+    "context_jacobians",
+    "context_norm_bound",
     "critical_alignment",
+    "default_sweep",
     "first_order_error",
+    "log_product_lower",
+    "log_product_lower_uniform",
+    "log_product_ratio_upper",
+    "log_product_upper",
+    "make_chain",
     "max_rate",
     "mean_field",
+    "measure",
     "min_rate",
     "paper_rule",
     "perturbation_error",
+    "products",
+    "sweep",
+    "twisted_chain",
 ]

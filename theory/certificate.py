@@ -81,10 +81,7 @@ def certify(parameters: ChainParameters) -> Certificate:
         xi = float(parameters.gap[layer])
 
         carried = fraction * (kappa * p_high + s * q_high)
-        if kappa * p_high >= s * q_high:
-            spread = s * p_high + kappa * q_high
-        else:
-            spread = math.hypot(p_high, q_high)
+        spread = s * p_high + kappa * q_high if kappa * p_high >= s * q_high else math.hypot(p_high, q_high)
         kept = fraction * (kappa * p_low - s * q_high)
         coherent_kept = fraction * (kappa * z - s * q_high)
         leaked = xi * fraction * spread
@@ -159,8 +156,5 @@ def regime_rates(parameters: ChainParameters) -> tuple[float, float]:
     least = float(np.min(kappa))
     with np.errstate(divide="ignore"):
         high = float(np.max(np.log(sigma * max_rate(kappa, xi))))
-        if least > float(critical_alignment(xi)):
-            low = float(np.min(np.log(sigma * min_rate(least, xi))))
-        else:
-            low = math.nan
+        low = float(np.min(np.log(sigma * min_rate(least, xi)))) if least > float(critical_alignment(xi)) else math.nan
     return low, high

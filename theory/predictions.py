@@ -101,7 +101,7 @@ def certified_regime(parameters: ChainParameters) -> RegimePrediction:
         return RegimePrediction(
             "coexistence",
             min(high, -cone),
-            f"sup sigma Lambda_max = {math.exp(high):.3g} >= 1, and inf kappa = {kappa:.3g} <= kappa_c = {critical:.3g}",
+            f"sup sigma Lambda_max = {math.exp(high):.3g} >= 1, inf kappa = {kappa:.3g} <= kappa_c = {critical:.3g}",
         )
     return RegimePrediction(
         "coexistence",
