@@ -1,0 +1,121 @@
+"""Activations are what the modules put out, and nothing is left on the model afterwards."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from empirical.activations import COMPONENTS, _keep, capture
+from empirical.checkpoint import Checkpoint, load_checkpoint
+from empirical.transcribe import encode, encoder_states
+from tests.helpers.tiny_whisper import write_tiny_whisper
+
+torch.set_num_threads(1)
+
+TOKENS = [280, 281, 284, 288, 20, 31, 42, 5, 7]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return load_checkpoint(write_tiny_whisper(tmp_path_factory.mktemp("activations") / "w"), dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def states(checkpoint: Checkpoint) -> torch.Tensor:
+    sound = (0.1 * np.random.default_rng(0).standard_normal(24_000)).astype(np.float32)
+    return encoder_states(checkpoint, encode(checkpoint, sound)[0])
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_on_the_model(checkpoint: Checkpoint) -> Iterator[None]:
+    yield
+    # transformers leaves hooks of its own behind where hidden states were asked for.
+    hooks = [hook for module in checkpoint.model.modules() for hook in module._forward_hooks.values()]
+    assert not any(getattr(hook, "func", None) is _keep for hook in hooks)
+
+
+def residual_streams(checkpoint: Checkpoint, states: torch.Tensor) -> list[torch.Tensor]:
+    """h_0 .. h_{L-1} of the model itself; the last is reported only behind the final norm."""
+    out = checkpoint.model.model.decoder(
+        input_ids=torch.tensor([TOKENS]), encoder_hidden_states=states, output_hidden_states=True, use_cache=False
+    )
+    return [each[0] for each in out.hidden_states]
+
+
+def test_every_component_of_every_layer_has_one_row_a_token(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    found = capture(checkpoint, states, TOKENS)
+    assert set(found) == {(component, layer) for component in COMPONENTS for layer in (1, 2, 3)}
+    assert all(x.shape == (len(TOKENS), 16) and x.dtype == np.float32 for x in found.values())
+    assert all(np.isfinite(x).all() for x in found.values())
+
+
+def test_the_three_components_add_up_to_the_residual_stream(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    found = capture(checkpoint, states, TOKENS)
+    streams = residual_streams(checkpoint, states)
+    for layer in (1, 2):
+        step = sum(found[component, layer].astype(np.float64) for component in COMPONENTS)
+        expected = (streams[layer] - streams[layer - 1]).numpy()
+        # Three float32 roundings of numbers of the size of the components.
+        scale = max(np.abs(found[component, layer]).max() for component in COMPONENTS)
+        np.testing.assert_allclose(step, expected, atol=3 * 2**-24 * scale)
+
+
+def test_components_are_not_mixed_up(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    found = capture(checkpoint, states, TOKENS)
+    other = capture(checkpoint, states.flip(1) * 2, TOKENS)
+    # The first layer's self-attention is all that has not seen the context.
+    np.testing.assert_array_equal(found["self-attention", 1], other["self-attention", 1])
+    assert not np.allclose(found["cross-attention", 1], other["cross-attention", 1])
+    assert not np.allclose(found["feed-forward", 1], other["feed-forward", 1])
+    assert not np.allclose(found["self-attention", 2], other["self-attention", 2])
+
+
+def test_rows_do_not_depend_on_later_tokens(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    whole, part = capture(checkpoint, states, TOKENS), capture(checkpoint, states, TOKENS[:5])
+    for key, x in whole.items():
+        # A causal model; float64 sums in another order, then one rounding to float32.
+        np.testing.assert_allclose(x[:5], part[key], rtol=2**-22, atol=2**-22)
+
+
+def test_wrong_shapes_and_tokens_are_refused(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    for bad in (states[0], states.expand(2, -1, -1), states[:, :50]):
+        with pytest.raises(ValueError, match=r"encoder_states must have shape \(1, 100, 16\); got"):
+            capture(checkpoint, bad, TOKENS)
+    with pytest.raises(ValueError, match="tokens must number 1 to 48; got 0"):
+        capture(checkpoint, states, [])
+    with pytest.raises(ValueError, match="tokens must number 1 to 48; got 49"):
+        capture(checkpoint, states, [1] * 49)
+    with pytest.raises(ValueError, match=r"tokens must lie in \[0, 289\); got 3 to 289"):
+        capture(checkpoint, states, [3, 289])
+
+
+def test_hooks_are_removed_when_the_pass_fails(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    decoder = checkpoint.model.model.decoder
+    layer = decoder.layers[1]
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("inside the pass")
+
+    handle = layer.register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(RuntimeError, match="inside the pass"):
+            capture(checkpoint, states, TOKENS)
+    finally:
+        handle.remove()
+
+
+def test_another_model_of_the_same_checkpoint_is_the_one_captured(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    before = capture(checkpoint, states, TOKENS)
+    changed = copy.deepcopy(checkpoint.model)
+    with torch.no_grad():
+        changed.model.decoder.layers[2].fc2.weight.zero_()
+        changed.model.decoder.layers[2].fc2.bias.fill_(2.0)
+    after = capture(checkpoint.with_model(changed, "changed"), states, TOKENS)
+    assert (after["feed-forward", 3] == 2).all()
+    np.testing.assert_array_equal(before["cross-attention", 3], after["cross-attention", 3])
+    assert checkpoint.with_model(changed, "changed").notes == ("changed",)
+    assert checkpoint.notes == ()
