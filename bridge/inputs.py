@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bridge.config import RESULT_KEYS, RunConfig
-from bridge.errors import ModelError, NoUsableAudioError
+from bridge.errors import ConfigError, ModelError, NoUsableAudioError
 from bridge.pool import Failure, Job, Reply, WorkerPool
 from bridge.provenance import versions
 from bridge.store import SETTINGS_SCHEMA
 
 POOL_FILES = 256
 """Files that are at least gated where speech is mixed, so that a small `--limit` still has voices to mix with."""
+
+JOBS = "bridge.jobs"
+"""Module whose functions the workers call."""
 
 _GATE_BATCH = 8
 _IDENTITY = ("name", "sha256", "d_model", "encoder_layers", "decoder_layers", "vocabulary")
@@ -34,6 +37,7 @@ class ModelInput:
         d_model, encoder_layers, decoder_layers, heads, mels, vocabulary: its dimensions.
         positions: encoder positions of the full window.
         window_s: longest audio it takes, seconds.
+        notes: codes of what was done on loading (empirical.checkpoint), "upcast:float16" say.
     """
 
     name: str
@@ -47,6 +51,7 @@ class ModelInput:
     vocabulary: int
     positions: int
     window_s: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +92,33 @@ class Inputs:
     quarantine: tuple[dict[str, Any], ...]
 
 
+def worker_job(key: str, function: str, arguments: Mapping[str, Any]) -> Job:
+    """A job that calls a function of `JOBS` in a worker."""
+    return Job(key, f"{JOBS}:{function}", arguments)
+
+
 def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
     """Finds, loads and gates what the run is to measure.
 
     Raises:
         ModelError: if a checkpoint cannot be loaded.
+        ConfigError: if a model is too narrow for the singular values asked for.
         NoUsableAudioError: if no file passes the gate.
     """
     arguments = {"models": config.model, "audio": config.audio}
-    listed = _value(next(pool.run([Job("list", "bridge.jobs:list_inputs", arguments)])))
+    listed = _value(next(pool.run([worker_job("list", "list_inputs", arguments)])))
     clips = [ClipInput(**clip) for clip in listed["clips"]]
+    if not listed["models"]:
+        raise ModelError("no organism is bundled with this installation; pass --model with a checkpoint directory")
     jobs = [
-        Job(reference, "bridge.jobs:inspect_model", {"reference": reference, "dtype": config.dtype})
+        worker_job(reference, "inspect_model", {"reference": reference, "dtype": config.dtype})
         for reference in listed["models"]
     ]
     found = {reply.key: ModelInput(**_value(reply)) for reply in pool.run(jobs)}
     models = _unique_models([found[reference] for reference in listed["models"]])
+    narrow = min(models, key=lambda model: model.d_model)
+    if config.k > narrow.d_model:
+        raise ConfigError(f"k must be at most {narrow.d_model}, the width of {narrow.name}; got {config.k}")
     usable, refused = _gate(pool, clips, config)
     quarantine = [{**bad, "stage": "scan"} for bad in listed["rejected"]] + refused
     if not usable:
@@ -160,7 +176,7 @@ def _gate(
 def _gated(pool: WorkerPool, clips: Sequence[ClipInput]) -> Iterator[dict[str, Any]]:
     batches = [clips[start : start + _GATE_BATCH] for start in range(0, len(clips), _GATE_BATCH)]
     jobs = [
-        Job(str(number), "bridge.jobs:gate_audio", {"paths": [clip.path for clip in batch]})
+        worker_job(str(number), "gate_audio", {"paths": [clip.path for clip in batch]})
         for number, batch in enumerate(batches)
     ]
     replies = {reply.key: reply for reply in pool.run(jobs)}
@@ -179,9 +195,7 @@ def _value(reply: Reply) -> Any:
     if reply.failure is None:
         return reply.value
     if reply.failure.type == "CheckpointError":
-        unreachable = reply.failure.code == "unreachable"
-        message = reply.failure.message if unreachable else " ".join(reply.failure.message.split())
-        raise ModelError(message, verbatim=unreachable)
+        raise ModelError(reply.failure.message, verbatim="\n" in reply.failure.message)
     if reply.failure.type == "ClipError":
         raise NoUsableAudioError(reply.failure.message)
     raise RuntimeError(f"{_described(reply.failure)}\n{reply.failure.trace}")

@@ -1,0 +1,1 @@
+"""The commands of `spi`, each a thin layer over a function that can be called as well."""

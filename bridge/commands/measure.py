@@ -1,0 +1,133 @@
+"""`spi run` and `spi measure`: the main job, with and without the report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bridge.config import make_config
+
+Model = Annotated[
+    list[str] | None,
+    typer.Option(help="Checkpoint directory, bundled organism or hub id; may be given again. Default: both organisms."),
+]
+Audio = Annotated[str | None, typer.Option(help="Directory of audio. Default: the bundled clips.")]
+Limit = Annotated[int | None, typer.Option(help="Measure the first N usable clips.")]
+Out = Annotated[str | None, typer.Option(help="Run directory. Default: under runs/, named after the settings.")]
+Conditions = Annotated[str | None, typer.Option(help="Among clean,stretch,mix,noise. Default: all.")]
+States = Annotated[str | None, typer.Option(help="Among position,sequence. Default: both.")]
+SequenceClips = Annotated[
+    int | None, typer.Option(help="Clips whose sequence state is measured, clean and under noise. Default: 4.")
+]
+Full = Annotated[bool | None, typer.Option("--full", help="Sequence state of every clip under every condition.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of stresses and estimates. Default: 0.")]
+Leading = Annotated[int | None, typer.Option("--k", help="Leading singular values of each Jacobian. Default: 8.")]
+Dtype = Annotated[str | None, typer.Option(help="float32 or float64. Default: float32.")]
+Nulls = Annotated[int | None, typer.Option(help="Draws of each null model, for models that ship none. Default: 0.")]
+Workers = Annotated[int | None, typer.Option(help="Processes; the numbers do not depend on it. Default: 2 at most.")]
+Config = Annotated[Path | None, typer.Option(help="YAML file of these options; the command line wins.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List the tasks, estimate time and disk, and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Say the outcome as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing on stderr but errors.")]
+Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with the run that is in --out.")]
+
+
+def run(
+    model: Model = None,
+    audio: Audio = None,
+    limit: Limit = None,
+    out: Out = None,
+    conditions: Conditions = None,
+    states: States = None,
+    sequence_clips: SequenceClips = None,
+    full: Full = None,
+    seed: Seed = None,
+    k: Leading = None,
+    dtype: Dtype = None,
+    nulls: Nulls = None,
+    workers: Workers = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    resume: Resume = True,
+) -> None:
+    """The main job: sweep, measure, compare and report; a stopped run goes on where it was."""
+    options = _options(locals())
+    _go(config, options, report=True, dry_run=dry_run, as_json=as_json, quiet=quiet, resume=resume)
+
+
+def measure(
+    model: Model = None,
+    audio: Audio = None,
+    limit: Limit = None,
+    out: Out = None,
+    conditions: Conditions = None,
+    states: States = None,
+    sequence_clips: SequenceClips = None,
+    full: Full = None,
+    seed: Seed = None,
+    k: Leading = None,
+    dtype: Dtype = None,
+    nulls: Nulls = None,
+    workers: Workers = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    resume: Resume = True,
+) -> None:
+    """Only the records: models x clips x conditions, without sweep and report; `spi run` then goes on from them."""
+    options = _options(locals())
+    _go(config, options, report=False, dry_run=dry_run, as_json=as_json, quiet=quiet, resume=resume)
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    ours = {"config", "dry_run", "as_json", "quiet", "resume"}
+    return {name: value for name, value in given.items() if name not in ours}
+
+
+def _go(
+    config: Path | None,
+    options: dict[str, Any],
+    *,
+    report: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    resume: bool,
+) -> None:
+    settings = make_config(config, options)
+    from bridge import pipeline
+
+    if dry_run:
+        _show_plan(pipeline.make_plan(settings, resume=resume), as_json=as_json)
+        return
+    command = ["spi", *sys.argv[1:]]
+    summary = pipeline.run(settings, sweep=report, report=report, resume=resume, quiet=quiet, command=command)
+    if as_json:
+        typer.echo(json.dumps(summary.as_json(), indent=2))
+    raise typer.Exit(int(summary.exit_code))
+
+
+def _show_plan(plan: Any, *, as_json: bool) -> None:
+    waiting = [task for task in (*plan.tasks, *plan.nulls) if task.id not in plan.finished]
+    if as_json:
+        values = {
+            "directory": str(plan.directory),
+            "tasks": [task.id for task in waiting],
+            "finished": plan.estimate.finished,
+            "quarantined": len(plan.inputs.quarantine),
+            "estimated_seconds": plan.estimate.seconds,
+            "estimated_disk_bytes": plan.estimate.disk_bytes,
+            "basis": plan.estimate.basis,
+        }
+        typer.echo(json.dumps(values, indent=2))
+        return
+    for task in waiting:
+        typer.echo(task.id)
+    typer.echo(f"-> {plan.directory}: {plan.estimate}")

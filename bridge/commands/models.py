@@ -1,0 +1,98 @@
+"""Commands about models: the bundled organisms, and null models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge.config import DTYPES
+from bridge.errors import ConfigError, ModelError, NoUsableAudioError, OtherSettingsError
+
+organism = typer.Typer(help="Train or list the bundled model organisms.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@organism.command("list")
+def list_bundled(as_json: Annotated[bool, typer.Option("--json", help="A JSON array on stdout.")] = False) -> None:
+    """The bundled organisms: name, path, parameters, word error rate clean and stressed."""
+    from empirical.organism import list_organisms
+
+    found = list_organisms()
+    if as_json:
+        typer.echo(json.dumps([{**asdict(one), "path": str(one.path)} for one in found], indent=2))
+        return
+    for one in found:
+        stressed = ", ".join(f"{name} {value:.2f}" for name, value in one.wer_stressed.items())
+        typer.echo(
+            f"{one.name}: {one.parameters} parameters, {one.encoder_layers}+{one.layers} layers of {one.d_model}; "
+            f"WER {one.wer_clean:.3f}, accents never heard {one.wer_unseen_accents:.3f}, {stressed}; {one.path}"
+        )
+
+
+@organism.command("train")
+def train_one(
+    name: Annotated[str, typer.Argument(help="Name of a recipe.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Checkpoint directory to make.", show_default=False)],
+    work: Annotated[Path, typer.Option(help="Directory of caches and checkpoints, about 350 MB; resumed from.")] = Path(
+        "runs/training"
+    ),
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the last checkpoint.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Say what was made as JSON on stdout.")] = False,
+) -> None:
+    """Renders the corpus, trains, evaluates and writes a checkpoint directory; needs espeak-ng, some ten minutes."""
+    from empirical.organism import RenderError, train
+
+    try:
+        made = train(name, out, seed=seed, work_dir=work / name, resume=resume)
+    except (ValueError, RenderError) as error:
+        raise ConfigError(str(error)) from error
+    typer.echo(json.dumps({**asdict(made), "path": str(made.path)}, indent=2) if as_json else str(made.path))
+
+
+def nulls(
+    model: Annotated[str, typer.Option(help="Checkpoint directory, bundled organism or hub id.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
+    audio: Annotated[Path | None, typer.Option(help="Directory of audio. Default: the bundled clips.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each null model.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Measures random weights and shuffled layers along a model's own transcripts, position state.
+
+    A file named nulls.parquet beside the model's weights is used by `spi run`.
+    """
+    if out.exists():
+        raise OtherSettingsError(f"{out} exists; choose another --out")
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    import torch
+    from tqdm import tqdm
+
+    from empirical import AudioError, ClipError, StressError, bundled_clips, scan_clips
+    from empirical.checkpoint import CheckpointError
+    from empirical.nulls import CLIPS, write_nulls
+    from empirical.organism import list_organisms
+
+    torch.set_num_threads(1)
+    bundled = {one.name: one.path for one in list_organisms()}
+    reference = model if Path(model).exists() else bundled.get(model, model)
+    try:
+        clips = list(bundled_clips() if audio is None else scan_clips(audio).clips)[:CLIPS]
+        with tqdm(desc="null models", unit="model", file=sys.stderr, disable=True if quiet else None) as bar:
+
+            def advance(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            rows = write_nulls(reference, clips, out, draws, seed, dtype=dtype, progress=advance)
+    except CheckpointError as error:
+        raise ModelError(str(error), verbatim=error.code == "unreachable") from error
+    except (AudioError, ClipError, StressError) as error:
+        raise NoUsableAudioError(str(error)) from error
+    typer.echo(f"{out}: {rows} rows")

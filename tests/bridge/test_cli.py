@@ -1,0 +1,210 @@
+"""The command line: exit codes, one-line errors, clean stdout, and a start that imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge.cli import app, run_command
+from bridge.errors import EXIT_CODES, ExitCode
+
+HEAVY = ("torch", "jax", "pandas", "numpy", "scipy", "matplotlib", "transformers", "pyarrow", "xarray", "librosa")
+COMMANDS = ("run", "measure", "sweep", "stress", "nulls", "organism", "compare", "claims", "report", "doctor")
+
+
+@pytest.fixture
+def audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("bridge.inputs.JOBS", "tests.bridge.fake_jobs")
+    directory = tmp_path / "audio"
+    directory.mkdir()
+    for name in ("a1", "b1"):
+        (directory / f"{name}.clip").write_text(name, encoding="utf-8")
+    return directory
+
+
+def _measure(audio: Path, out: Path, *more: str) -> int:
+    return run_command(["measure", "--audio", str(audio), "--out", str(out), "--workers", "1", *more])
+
+
+def test_the_command_line_starts_without_the_libraries_it_will_need() -> None:
+    code = f"import sys, bridge.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_python_m_bridge_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "bridge", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: spi ")
+    for name in COMMANDS:
+        assert f" {name} " in done.stdout
+    assert done.stderr == ""
+
+
+def test_help_documents_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for code, meaning in EXIT_CODES.items():
+        assert f"{int(code)} {meaning}" in said
+    assert set(EXIT_CODES) == set(ExitCode)
+
+
+def test_only_commands_that_exist_are_offered() -> None:
+    offered = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    assert offered == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--sede", "1"], "No such option"),
+        (["fly"], "No such command"),
+        (["run", "--limit", "ten"], "Invalid value"),
+        (["run", "--limit", "0"], "limit must be a whole number of at least 1; got 0"),
+        (["run", "--conditions", "rain"], "conditions must be among clean, stretch, mix, noise; got 'rain'"),
+        (["run", "--config", "absent.yaml"], "config file absent.yaml cannot be read"),
+        (["compare"], "Missing argument"),
+        (["compare", "nowhere"], "nowhere is not a run directory: it has no settings.json"),
+        (["claims", "nowhere"], "nowhere is not a run directory: it has no settings.json"),
+        (["report", "nowhere"], "nowhere is not a run directory: it has no settings.json"),
+    ],
+)
+def test_wrong_usage_is_exit_code_two_without_a_traceback(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and said in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_key_of_the_config_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("sede: 1\n", encoding="utf-8")
+    assert run_command(["run", "--config", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("spi: error: ") and err.count("\n") == 1 and "unknown key 'sede'; known: model, audio" in err
+
+
+def test_the_command_line_wins_over_the_config(audio: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("seed: 1\nk: 2\nconditions: clean\nstates: [position]\n", encoding="utf-8")
+    assert _measure(audio, tmp_path / "run", "--config", str(path), "--seed", "5", "--quiet") == 0
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text(encoding="utf-8"))
+    assert (settings["seed"], settings["k"], settings["conditions"]) == (5, 2, ["clean"])
+
+
+def test_measure_makes_records_and_neither_sweep_nor_report(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _measure(audio, tmp_path / "run", "--json") == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["tasks"] == {"ok": 2 * (8 + 4), "quarantined": 0, "failed": 0} and found["report"] is None
+    assert (tmp_path / "run" / "records" / "layers.parquet").exists()
+    assert not (tmp_path / "run" / "records" / "sweep.nc").exists()
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert "estimated" in err and all(line.startswith("spi: ") for line in err.splitlines())
+
+
+def test_quiet_says_nothing(audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _measure(audio, tmp_path / "run", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_dry_run_lists_the_tasks_and_writes_nothing(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _measure(audio, tmp_path / "run", "--dry-run", "--conditions", "clean", "--states", "position") == 0
+    *tasks, last = capsys.readouterr().out.splitlines()
+    assert len(tasks) == 4 and all("--clean--position--" in task for task in tasks)
+    assert "4 tasks to measure" in last and "estimated" in last
+    assert _measure(audio, tmp_path / "run", "--dry-run", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["tasks"]) == 24 and found["estimated_seconds"] > 0 and found["estimated_disk_bytes"] > 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_failed_tasks_are_exit_code_six(tmp_path: Path, audio: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (audio / "c-bug.clip").write_text("c", encoding="utf-8")
+    assert _measure(audio, tmp_path / "run", "--json") == 6
+    out, err = capsys.readouterr()
+    assert json.loads(out)["exit_code"] == 6
+    assert "ZeroDivisionError: division by zero" in err and "Traceback" not in err
+
+
+def test_no_audio_is_exit_code_three(tmp_path: Path, audio: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert _measure(tmp_path / "empty", tmp_path / "run") == 3
+    err = capsys.readouterr().err
+    assert err.startswith("spi: error: ") and err.count("\n") == 1
+
+
+def test_a_checkpoint_that_does_not_load_is_exit_code_four(
+    tmp_path: Path, audio: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _measure(audio, tmp_path / "run", "--model", "bad") == 4
+    assert capsys.readouterr().err == "spi: error: bad lacks a tensor\n"
+    assert _measure(audio, tmp_path / "run", "--model", "hub/tiny") == 4
+    assert capsys.readouterr().err == "tried hub/tiny\npass a directory instead\n"
+
+
+def test_other_settings_are_exit_code_five(tmp_path: Path, audio: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _measure(audio, tmp_path / "run", "--quiet") == 0
+    assert _measure(audio, tmp_path / "run", "--quiet", "--seed", "1") == 5
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "seed is 0 there and 1 here" in err
+    assert _measure(audio, tmp_path / "run", "--quiet", "--no-resume") == 5
+
+
+def test_an_interrupt_is_exit_code_130_and_says_how_to_go_on(
+    tmp_path: Path, audio: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bridge.pipeline._measure", interrupt)
+    monkeypatch.setattr(sys, "argv", ["spi", "measure", "--out", "my run"])
+    assert _measure(audio, tmp_path / "run") == 130
+    assert "to go on: spi measure --out 'my run'" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_claims_are_read_from_results_or_made_from_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "settings.json").write_text("{}", encoding="utf-8")
+    assert run_command(["claims", "--json", str(tmp_path)]) == 2
+    assert "is missing" in capsys.readouterr().err
+    claim = {"id": "C1", "verdict": "supported", "effect": 1.0, "title": "κ"}
+    (tmp_path / "results.json").write_text(json.dumps({"claims": [claim]}), encoding="utf-8")
+    assert run_command(["claims", "--json", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == [claim]
+    assert run_command(["claims", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "C1   supported    κ\n"
+
+
+def test_doctor_says_what_is_there_as_text_and_as_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert run_command(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["checks"]["torch"]["ok"] and found["checks"]["hub"]["ok"] is False
+    assert run_command(["doctor"]) == 0
+    assert "HF_HUB_OFFLINE is set" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path: Path) -> None:
+    claims = [{"id": f"C{n}", "verdict": "unresolved", "title": "t" * 1000} for n in range(500)]
+    (tmp_path / "settings.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "results.json").write_text(json.dumps({"claims": claims}), encoding="utf-8")
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "claims", str(tmp_path)], stdout=writing, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writing)
+    os.close(reading)
+    assert process.communicate(timeout=60)[1] == ""
