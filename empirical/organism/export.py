@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from transformers import WhisperForConditionalGeneration
 from transformers.utils import logging
 
@@ -34,7 +33,7 @@ def write_checkpoint(
     # transformers 5 saves a processor as processor_config.json alone; 4.57 reads preprocessor_config.json.
     make_feature_extractor(recipe.shape).save_pretrained(directory)
     with quiet_transformers():
-        copy.deepcopy(model).to(torch.float16).save_pretrained(directory)
+        copy.deepcopy(model).half().save_pretrained(directory)
     # safetensors writes for the owner alone; a checkpoint is for every reader.
     (directory / WEIGHTS_FILE).chmod(0o644)
 

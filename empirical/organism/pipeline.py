@@ -97,7 +97,7 @@ def prepare(
         data,
         [tokens.text_ids(tokenizer, text) for text in data.texts],
         tokens.prompt_ids(tokenizer),
-        tokens.special_id(tokenizer, tokens.END_OF_TEXT),
+        tokens.token_id(tokenizer, tokens.END_OF_TEXT),
         white_noise_power(log_mel, np.random.default_rng(recipe.seed)),
         recipe.training,
         recipe.shape.window_frames,

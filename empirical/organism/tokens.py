@@ -17,6 +17,8 @@ TRANSCRIBE = "<|transcribe|>"
 START_OF_PREVIOUS = "<|startofprev|>"
 NO_SPEECH = "<|nospeech|>"
 NO_TIMESTAMPS = "<|notimestamps|>"
+SPACE = "Ġ"
+"""A lone space, as byte-level BPE writes it."""
 # Whisper's order. The language must directly follow the start token: transformers counts languages from there.
 SPECIAL_TOKENS = (
     END_OF_TEXT,
@@ -77,7 +79,7 @@ def build_tokenizer(sentences: Sequence[str], pieces: int, out_dir: Path) -> Whi
 
 def prompt_ids(tokenizer: WhisperTokenizer) -> list[int]:
     """Ids of the prompt that `generate` starts from: start, language, task, no timestamps."""
-    return [_id(tokenizer, token) for token in (START, LANGUAGE, TRANSCRIBE, NO_TIMESTAMPS)]
+    return [token_id(tokenizer, token) for token in (START, LANGUAGE, TRANSCRIBE, NO_TIMESTAMPS)]
 
 
 def text_ids(tokenizer: WhisperTokenizer, sentence: str) -> list[int]:
@@ -85,16 +87,12 @@ def text_ids(tokenizer: WhisperTokenizer, sentence: str) -> list[int]:
     return list(tokenizer(" " + sentence, add_special_tokens=False).input_ids)
 
 
-def special_id(tokenizer: WhisperTokenizer, token: str) -> int:
-    """Id of one special token.
+def token_id(tokenizer: WhisperTokenizer, token: str) -> int:
+    """Id of one token.
 
     Raises:
         ValueError: if the tokenizer does not have it.
     """
-    return _id(tokenizer, token)
-
-
-def _id(tokenizer: WhisperTokenizer, token: str) -> int:
     found = tokenizer.convert_tokens_to_ids(token)
     if not isinstance(found, int) or (token != END_OF_TEXT and found == tokenizer.unk_token_id):
         raise ValueError(f"tokenizer must know {token}; it does not")

@@ -28,9 +28,9 @@ def build_model(shape: ModelShape, tokenizer: WhisperTokenizer, seed: int) -> Wh
 
     The global random state is left as it was.
     """
-    end = tokens.special_id(tokenizer, tokens.END_OF_TEXT)
-    start = tokens.special_id(tokenizer, tokens.START)
-    space = tokenizer.convert_tokens_to_ids("Ġ")
+    end = tokens.token_id(tokenizer, tokens.END_OF_TEXT)
+    start = tokens.token_id(tokenizer, tokens.START)
+    space = tokens.token_id(tokenizer, tokens.SPACE)
     config = WhisperConfig(
         vocab_size=len(tokenizer),
         num_mel_bins=MEL_BANDS,
@@ -63,15 +63,15 @@ def build_model(shape: ModelShape, tokenizer: WhisperTokenizer, seed: int) -> Wh
         decoder_start_token_id=start,
         begin_suppress_tokens=[space, end],
         is_multilingual=True,
-        lang_to_id={tokens.LANGUAGE: tokens.special_id(tokenizer, tokens.LANGUAGE)},
+        lang_to_id={tokens.LANGUAGE: tokens.token_id(tokenizer, tokens.LANGUAGE)},
         task_to_id={
-            "transcribe": tokens.special_id(tokenizer, tokens.TRANSCRIBE),
-            "translate": tokens.special_id(tokenizer, tokens.TRANSLATE),
+            "transcribe": tokens.token_id(tokenizer, tokens.TRANSCRIBE),
+            "translate": tokens.token_id(tokenizer, tokens.TRANSLATE),
         },
         language="en",
         task="transcribe",
-        no_timestamps_token_id=tokens.special_id(tokenizer, tokens.NO_TIMESTAMPS),
-        prev_sot_token_id=tokens.special_id(tokenizer, tokens.START_OF_PREVIOUS),
+        no_timestamps_token_id=tokens.token_id(tokenizer, tokens.NO_TIMESTAMPS),
+        prev_sot_token_id=tokens.token_id(tokenizer, tokens.START_OF_PREVIOUS),
         return_timestamps=False,
         max_length=shape.max_target_positions,
     )

@@ -142,7 +142,7 @@ def test_white_noise_power_is_that_of_unit_variance():
     # E |STFT|^2 of unit white noise is the window's energy, 150 for a Hann window of 400; mel bands add their weights.
     expected = 150.0 * make_feature_extractor(SHAPE).mel_filters.sum(axis=0)
     frames = power.shape[1]
-    # Frames overlap by 60 %; a band holds at least one bin, of relative variance 1. Six standard deviations over 80 bands.
+    # Frames overlap by 60 %; a band holds at least one bin, of relative variance 1. Six standard deviations, 80 bands.
     tolerance = 6.0 * np.sqrt(2.5 / frames)
     np.testing.assert_allclose(power.mean(dim=1).numpy(), expected, rtol=tolerance)
     assert frames == pytest.approx(30.0 * SAMPLE_RATE_HZ / HOP_LENGTH, abs=10)
@@ -156,7 +156,7 @@ def test_tokenizer_says_every_word_back(tmp_path):
         assert tokenizer.decode(tokens.text_ids(tokenizer, sentence)) == " " + sentence
     mean = np.mean([len(tokens.text_ids(tokenizer, sentence)) for sentence in sentences])
     assert 5.0 < mean < 10.0
-    special = [tokens.special_id(tokenizer, token) for token in tokens.SPECIAL_TOKENS]
+    special = [tokens.token_id(tokenizer, token) for token in tokens.SPECIAL_TOKENS]
     assert special == list(range(special[0], special[0] + len(special)))
     assert len(tokenizer) == special[-1] + 1
     assert tokens.prompt_ids(tokenizer) == tokenizer.prefix_tokens
@@ -174,4 +174,4 @@ def test_tokenizer_files_of_both_generations_agree(tmp_path):
 def test_special_token_that_is_not_known_is_refused(tmp_path):
     tokenizer = tokens.build_tokenizer(["the dog runs"], 30, tmp_path)
     with pytest.raises(ValueError, match=r"tokenizer must know <\|0\.00\|>"):
-        tokens.special_id(tokenizer, "<|0.00|>")
+        tokens.token_id(tokenizer, "<|0.00|>")

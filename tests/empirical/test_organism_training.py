@@ -58,7 +58,7 @@ def make_batches(data: TrainingData, tmp_path: Path, spec=TRAINING, seed: int = 
     tokenizer = tokens.build_tokenizer(data.texts, 40, tmp_path)
     noise = white_noise_power(LogMel(make_feature_extractor(SHAPE)), np.random.default_rng(0))
     ids = [tokens.text_ids(tokenizer, text) for text in data.texts]
-    end = tokens.special_id(tokenizer, tokens.END_OF_TEXT)
+    end = tokens.token_id(tokenizer, tokens.END_OF_TEXT)
     return Batches(data, ids, tokens.prompt_ids(tokenizer), end, noise, spec, SHAPE.window_frames, seed)
 
 
@@ -70,7 +70,7 @@ def test_corpus_is_rendered_once(work: Path, data: TrainingData):
     np.testing.assert_array_equal(again.features, data.features)
     assert again.texts == data.texts
     assert len(data.lengths) == CORPUS.train_clips
-    assert not [path for path in work.rglob("*.partial")]
+    assert not list(work.rglob("*.partial"))
 
 
 def test_test_clips_come_back_from_disk_as_they_were_rendered(work: Path):
