@@ -1,5 +1,6 @@
 """Synthetic chains, sharp rates, certificates and sweeps of the Spectral Sensitivity Theorem."""
 
+from theory.alignment import mean_random_alignment, measured_random_alignment
 from theory.boundaries import boundary_curves
 from theory.bounds import (
     context_norm_bound,
@@ -10,6 +11,7 @@ from theory.bounds import (
 )
 from theory.certificate import Certificate, certify
 from theory.chain import Chain, measure
+from theory.checks import ClaimCheck, check_p1, check_p2, check_p3, check_p4
 from theory.generate import make_chain, twisted_chain
 from theory.perturbation import perturbation_error
 from theory.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
@@ -20,12 +22,17 @@ from theory.sweep import SweepSpec, default_sweep, sweep
 __all__ = [
     "Certificate",
     "Chain",
+    "ClaimCheck",
     "RegimePrediction",
     "Scaled",
     "SweepSpec",
     "boundary_curves",
     "certified_regime",
     "certify",
+    "check_p1",
+    "check_p2",
+    "check_p3",
+    "check_p4",
     "context_jacobians",
     "context_norm_bound",
     "critical_alignment",
@@ -38,7 +45,9 @@ __all__ = [
     "make_chain",
     "max_rate",
     "mean_field",
+    "mean_random_alignment",
     "measure",
+    "measured_random_alignment",
     "min_rate",
     "paper_rule",
     "perturbation_error",

@@ -131,10 +131,7 @@ def mean_field(parameters: ChainParameters) -> RegimePrediction:
     with np.errstate(divide="ignore"):
         coherent = float(np.mean(np.log(parameters.gain[1:])))
         bulk = float(np.mean(np.log(parameters.sigma[1:] * parameters.bulk_gap[1:])))
-    if coherent == bulk:  # also where both are -inf, whose difference is NaN
-        split = 0.0
-    else:
-        split = coherent - bulk
+    split = 0.0 if coherent == bulk else coherent - bulk  # -inf less -inf would be NaN
     numbers = f"mean sigma kappa = {math.exp(coherent):.3g}, mean sigma xi_F = {math.exp(bulk):.3g}"
     if split > 0:
         regime = "attractor" if coherent >= 0 else "coherent decay"

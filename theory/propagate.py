@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -68,8 +69,9 @@ def _rescaled(matrix: Any, log_scale: Any) -> tuple[Any, Any]:
 
 
 @jax.jit
+@partial(jax.vmap, in_axes=(0, 0, None))
 def _run(propagators: Any, injections: Any, start: Any) -> tuple[Any, Any]:
-    """J_l = A_l J_{l-1} + B_l for every l, each as (unit matrix, log scale); one chain."""
+    """J_l = A_l J_{l-1} + B_l for every l, each as (unit matrix, log scale); a batch of chains."""
 
     def layer(carry: Any, row: Any) -> tuple[Any, Any]:
         matrix, log_scale = carry
@@ -93,7 +95,7 @@ def _batched(propagators: Any, injections: Any, start: Any) -> Scaled:
     a = propagators.reshape(rows, *propagators.shape[-3:])
     b = injections.reshape(rows, *injections.shape[-3:])
     with jax.enable_x64(True):
-        matrix, log_scale = (np.asarray(x) for x in jax.vmap(_run, in_axes=(0, 0, None))(a, b, start))
+        matrix, log_scale = (np.asarray(x) for x in _run(a, b, start))
     return Scaled(matrix.reshape(*batch, depth, *matrix.shape[-2:]), log_scale.reshape(*batch, depth), depth)
 
 
