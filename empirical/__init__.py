@@ -1,8 +1,10 @@
 """Speech in, measured chains out: audio, stress, Whisper checkpoints, activations, propagators, context Jacobians."""
 
+from empirical.activations import capture
 from empirical.audio import AudioError, AudioInfo, inspect_audio, load_audio
 from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from empirical.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
+from empirical.manifest import write_manifest
 from empirical.stress import Clean, Mix, Noise, StressError, Stretch, stressor
 from empirical.transcribe import Transcript, normaliser_identity, transcribe, word_errors
 
@@ -20,6 +22,7 @@ __all__ = [
     "Stretch",
     "Transcript",
     "bundled_clips",
+    "capture",
     "find_clips",
     "inspect_audio",
     "load_audio",
@@ -29,4 +32,5 @@ __all__ = [
     "stressor",
     "transcribe",
     "word_errors",
+    "write_manifest",
 ]

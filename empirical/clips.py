@@ -75,7 +75,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class RejectedClip:
-    """A file that is kept out of a scan, with one of `ClipError.CODES`."""
+    """A file that is kept out of a scan, with one of `ClipError.CODES`; paths in `detail` start at the scanned root."""
 
     name: str
     path: Path
@@ -117,12 +117,12 @@ def scan_clips(directory: str | Path) -> ClipScan:
     by_name: dict[str, list[Path]] = defaultdict(list)
     for file in audio:
         by_name[file.stem].append(file)
-    transcripts = _Transcripts()
+    transcripts = _Transcripts(root)
     clips: list[Clip] = []
     rejected: list[RejectedClip] = []
     for name, paths in sorted(by_name.items()):
         if len(paths) > 1:
-            both = " and ".join(str(path) for path in paths)
+            both = " and ".join(_short(path, root) for path in paths)
             rejected += [RejectedClip(name, path, "duplicate_name", f"{name}: {both}") for path in paths]
             continue
         try:
@@ -143,7 +143,7 @@ def find_clips(directory: str | Path) -> list[Clip]:
     scan = scan_clips(directory)
     if scan.rejected:
         first = scan.rejected[0]
-        raise ClipError(first.code, first.detail)
+        raise ClipError(first.code, f"{directory}: {first.detail}")
     return list(scan.clips)
 
 
@@ -185,34 +185,40 @@ def _walk(root: Path) -> Iterator[Path]:
 class _Transcripts:
     """Reads each folder's `*.trans.txt` once."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
+        self._root = root
         self._folders: dict[Path, dict[str, set[str]]] = {}
 
     def of(self, audio: Path) -> str | None:
         folder = audio.parent
         if folder not in self._folders:
-            self._folders[folder] = _read_folder(folder)
+            self._folders[folder] = _read_folder(folder, self._root)
         lines = self._folders[folder].get(audio.stem)
         if lines is None:
             beside = audio.with_suffix(".txt")
-            return " ".join(_read_text(beside).split()) if beside.is_file() else None
+            return " ".join(_read_text(beside, self._root).split()) if beside.is_file() else None
         if len(lines) > 1:
-            raise ClipError("conflicting_transcript", f"{audio.stem}: two transcripts in {folder}")
+            raise ClipError("conflicting_transcript", f"{audio.stem}: two transcripts in {_short(folder, self._root)}")
         return next(iter(lines))
 
 
-def _read_folder(folder: Path) -> dict[str, set[str]]:
+def _read_folder(folder: Path, root: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for file in sorted(folder.glob("*.trans.txt")):
-        for line in _read_text(file).splitlines():
+        for line in _read_text(file, root).splitlines():
             name, _, text = line.strip().partition(" ")
             if name:
                 found[name].add(" ".join(text.split()))
     return found
 
 
-def _read_text(file: Path) -> str:
+def _read_text(file: Path, root: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError):
-        raise ClipError("unreadable_transcript", f"{file}: not readable as UTF-8 text") from None
+        raise ClipError("unreadable_transcript", f"{_short(file, root)}: not readable as UTF-8 text") from None
+
+
+def _short(path: Path, root: Path) -> str:
+    """A path from the scanned directory on: what is said of it is then the same wherever the directory lies."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) and path != root else path.name
