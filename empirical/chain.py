@@ -7,14 +7,16 @@ depend on E, so J_0 = 0 and J_l = A_l J_{l-1} + B_l (T2) with A_l = dF_l/dh, B_l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import WhisperForConditionalGeneration
 
 from empirical.linearised import ALL, LinearisedLayer
 from empirical.operators import LinearOperator, require_finite
+
+if TYPE_CHECKING:
+    from transformers import WhisperForConditionalGeneration
 
 _CHUNK_BYTES = 6 * 2**20
 _CHUNK_MOST = 16

@@ -11,7 +11,8 @@ Everything that meets E goes through the cross-attention heads' output o (T x d)
     B = dF/dE = D N,           D = dF/do (inside `pull`, `push`),  N = do/dE (`pull_context`, `push_context`)
 
 and N is of low rank: N^T sends a cotangent of o to sum_h gs_h^T (q_h W_k,h) + P_h^T (go_h W_v,h), two GEMMs whose inner
-size is heads x tokens, P the attention weights, gs the cotangent of the scores.
+size is heads x tokens, P the attention weights, gs the cotangent of the scores. (Long transcripts take the products in
+the other order, through the keys and values.)
 
 Directions come first: a batch of c cotangents is (c, R, d), R the number of positions that are read (`rows`).
 """
@@ -82,7 +83,8 @@ class LinearisedLayer:
         # d(heads)/d(query) of each head and token, (H, T, dh, dh): with it a propagator never touches the S frames.
         mixed = torch.einsum("hts,hsj,hsk->htjk", weights, value, key)
         self._query_map = mixed - heads[..., :, None] * (weights @ key)[..., None, :]
-        self._query_key = torch.einsum("htj,hjd->htd", q, self._split_out(cross.k_proj.weight))
+        self._query, self._key_weight = q, self._split_out(cross.k_proj.weight)
+        self._query_key = torch.bmm(q, self._key_weight)
         self._value_weight = self._split_out(cross.v_proj.weight)
         self._cross_query = cross.q_proj.weight * (layer.encoder_attn_layer_norm.weight * cross.scaling)
         self._cross_out = cross.out_proj.weight
@@ -178,17 +180,27 @@ class LinearisedLayer:
             rows: the positions it belongs to.
             out: (c, S, d), added to in place: the chain's sum over layers costs no pass of its own.
         """
-        c, r, _ = heads.shape
+        c, r, d = heads.shape
         go = self._by_head(heads)
         weights = self._attention[:, rows]
-        raw = torch.bmm(go.view(self.heads, c * r, -1), self._value.transpose(1, 2))
-        raw = raw.view(self.heads, c, r, -1).sub_((go * self._heads[:, None, rows]).sum(-1, keepdim=True))
-        gs = torch.empty((c, self.heads, r, self.frames), dtype=heads.dtype, device=heads.device)
-        torch.mul(raw.transpose(0, 1), weights, out=gs)
+        gs = torch.bmm(go.view(self.heads, c * r, -1), self._value.transpose(1, 2)).view(self.heads, c, r, -1)
+        gs.sub_((go * self._heads[:, None, rows]).sum(-1, keepdim=True))
+        if self._through_keys(r):
+            gs.mul_(weights[:, None])
+            query = self._query[:, None, rows].expand(-1, c, -1, -1).reshape(self.heads * c, r, -1)
+            key = torch.bmm(gs.view(self.heads * c, r, -1).transpose(1, 2), query).view(self.heads, c, self.frames, -1)
+            value = torch.bmm(weights.transpose(1, 2), go.transpose(1, 2).reshape(self.heads, r, -1))
+            value = value.view(self.heads, self.frames, c, -1).transpose(1, 2)
+            flat = out.view(-1, d)
+            flat.addmm_(self._flat(key).view(-1, d), self._key_weight.view(d, d))
+            flat.addmm_(self._flat(value).view(-1, d), self._value_weight.view(d, d))
+            return
+        spread = torch.bmm(go.view(self.heads, c * r, -1), self._value_weight).view(self.heads, c, r, -1)
+        by_direction = torch.empty((c, self.heads, r, self.frames), dtype=gs.dtype, device=gs.device)
+        torch.mul(gs.transpose(0, 1), weights, out=by_direction)
         inner = self.heads * r
         query_key = self._query_key[:, rows].reshape(1, inner, -1).expand(c, -1, -1)
-        out.baddbmm_(gs.view(c, inner, -1).transpose(1, 2), query_key)
-        spread = torch.bmm(go.view(self.heads, c * r, -1), self._value_weight).view(self.heads, c, r, -1)
+        out.baddbmm_(by_direction.view(c, inner, -1).transpose(1, 2), query_key)
         weights = weights.reshape(1, inner, -1).transpose(1, 2).expand(c, -1, -1)
         out.baddbmm_(weights, spread.transpose(0, 1).reshape(c, inner, -1))
 
@@ -198,16 +210,29 @@ class LinearisedLayer:
         weights = self._attention[:, rows]
         r = weights.shape[1]
         inner = self.heads * r
-        query_key = self._query_key[:, rows].reshape(1, inner, -1).expand(c, -1, -1)
-        ds = torch.bmm(query_key, tangent.transpose(1, 2)).view(c, self.heads, r, -1)
-        by_head = torch.empty((self.heads, c, r, self.frames), dtype=ds.dtype, device=ds.device)
-        torch.mul(ds.transpose(0, 1), weights[:, None], out=by_head)
+        by_head = torch.empty((self.heads, c, r, self.frames), dtype=tangent.dtype, device=tangent.device)
+        if self._through_keys(r):
+            key = self._by_head(tangent @ self._key_weight.flatten(0, 1).T).view(self.heads * c, self.frames, -1)
+            query = self._query[:, None, rows].expand(-1, c, -1, -1).reshape(self.heads * c, r, -1)
+            torch.mul(torch.bmm(query, key.transpose(1, 2)).view_as(by_head), weights[:, None], out=by_head)
+            value = self._by_head(tangent @ self._value_weight.flatten(0, 1).T).transpose(1, 2)
+            mean = torch.bmm(weights, value.reshape(self.heads, self.frames, -1))
+            mean = mean.view(self.heads, r, c, -1).transpose(1, 2)
+        else:
+            query_key = self._query_key[:, rows].reshape(1, inner, -1).expand(c, -1, -1)
+            ds = torch.bmm(query_key, tangent.transpose(1, 2)).view(c, self.heads, r, -1)
+            torch.mul(ds.transpose(0, 1), weights[:, None], out=by_head)
+            mean = torch.bmm(weights.reshape(1, inner, -1).expand(c, -1, -1), tangent)
+            mean = mean.view(c, self.heads, r, -1).transpose(0, 1).reshape(self.heads, c * r, -1)
+            mean = torch.bmm(mean, self._value_weight.transpose(1, 2)).view(self.heads, c, r, -1)
         do = torch.bmm(by_head.view(self.heads, c * r, -1), self._value).view(self.heads, c, r, -1)
         do -= by_head.sum(-1, keepdim=True) * self._heads[:, None, rows]
-        mean = torch.bmm(weights.reshape(1, inner, -1).expand(c, -1, -1), tangent)
-        mean = mean.view(c, self.heads, r, -1).transpose(0, 1).reshape(self.heads, c * r, -1)
-        do += torch.bmm(mean, self._value_weight.transpose(1, 2)).view(self.heads, c, r, -1)
-        return self._flat(do)
+        return self._flat(do + mean)
+
+    def _through_keys(self, rows: int) -> bool:
+        """Whether R positions go cheaper through the keys' and values' cotangents (inner size R, then d) than straight
+        to the frames (inner size heads x R): long transcripts do."""
+        return self.heads * rows > rows + self.width
 
     def context_gram(self, position: int) -> Tensor:
         """N N^T of one position, (d, d) in float64, in closed form: no vector of length S d is ever made.

@@ -5,15 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import WhisperForConditionalGeneration
 
 from empirical.chain import DecoderChain
 from empirical.context import ContextMeasurement, measure_context
 from empirical.propagators import LayerMeasurement, measure_position_layers, measure_sequence_layers
+from empirical.transcribe import encoder_states as encode_features
+
+if TYPE_CHECKING:
+    from transformers import WhisperForConditionalGeneration
+
+    from empirical.checkpoint import Checkpoint
 
 State = Literal["position", "sequence"]
 STATES: tuple[State, ...] = ("position", "sequence")
@@ -150,20 +155,13 @@ def measure_decoder(
 
 
 def measure_chain(
-    checkpoint: Any, features: Tensor, tokens: Sequence[int], state: State = "position", k: int = 8
+    checkpoint: Checkpoint,
+    features: Tensor,
+    tokens: Sequence[int],
+    state: State = "position",
+    k: int = 8,
+    *,
+    seed: int = 0,
 ) -> ChainMeasurement:
-    """`measure_decoder` on a checkpoint's model and log-mel features, (1, mels, frames)."""
-    return measure_decoder(checkpoint.model, encode_features(checkpoint.model, features), tokens, state, k)
-
-
-def encode_features(model: Any, features: Tensor) -> Tensor:
-    """Encoder states, (S, d), of log-mel features, (1, mels, frames) or (mels, frames).
-
-    Raises:
-        ValueError: if the features are not of one clip with the model's mels.
-    """
-    batch = features[None] if features.ndim == 2 else features
-    if batch.ndim != 3 or batch.shape[0] != 1 or batch.shape[1] != model.config.num_mel_bins:
-        raise ValueError(f"features must be (1, {model.config.num_mel_bins}, frames); got {tuple(features.shape)}")
-    with torch.no_grad():
-        return model.model.encoder(batch.to(model.dtype)).last_hidden_state[0]
+    """`measure_decoder` on a checkpoint's model and log-mel features, (1, mels, frames), as `encode` gives them."""
+    return measure_decoder(checkpoint.model, encode_features(checkpoint, features), tokens, state, k, seed=seed)

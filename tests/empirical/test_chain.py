@@ -107,6 +107,18 @@ def test_one_token_and_more_heads_and_frames_than_usual():
     assert relative(chain.context_jacobian(2, -1).materialise().matrix, whole) < 1e-12
 
 
+def test_long_transcripts_take_the_other_order_of_products_to_the_same_derivative():
+    model = oracle.small_whisper(torch.float64, width=8, heads=4, depth=2)
+    states, tokens = oracle.encoder_states(model), list(range(1, 13))
+    chain = DecoderChain(model, states, tokens)
+    assert chain.layers[0]._through_keys(12) and not chain.layers[0]._through_keys(1)  # both ways, in one product
+    for position in (None, -1, 4):
+        whole = oracle.context_jacobian(model, states, tokens, 2, chain.rows(position))
+        operator = chain.context_jacobian(2, position)
+        assert relative(operator.materialise().matrix, whole) < 1e-12
+        assert relative(operator.matmat(torch.eye(9 * 8, dtype=torch.float64)), whole) < 1e-12
+
+
 def test_products_are_counted_by_layer_and_direction():
     chain, *_ = chain_of()
     chain.context_jacobian(3).rmatmat(torch.ones((60, 4), dtype=torch.float64))

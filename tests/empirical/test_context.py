@@ -9,7 +9,7 @@ import torch
 
 from empirical.chain import DecoderChain
 from empirical.context import measure_context
-from empirical.measurement import encode_features, measure_decoder
+from empirical.measurement import measure_decoder
 from tests.empirical import jacobian_models as oracle
 
 TOKENS = [1, 7, 3, 22, 5]
@@ -129,7 +129,3 @@ def test_bad_arguments_are_named():
         measure_decoder(model, states, TOKENS, k=13)
     with pytest.raises(ValueError, match="state must be one of"):
         measure_decoder(model, states, TOKENS, "token")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"features must be \(1, 8, frames\)"):
-        encode_features(model, torch.zeros((1, 80, 18)))
-    encoded = encode_features(model, torch.zeros((8, 18)))
-    assert encoded.shape == (9, 12) and encoded.dtype == torch.float64

@@ -1,0 +1,265 @@
+"""Null models: what the chain of this architecture looks like without training, or without its order.
+
+A share of the first direction, or an alignment, means little beside nothing. Two nulls keep everything else: the same
+config with fresh random weights, and the trained decoder with its layers in another order. Both are measured along
+the *trained* model's transcripts (teacher-forced), so that length is controlled; position state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from empirical.analyze import LAYER_COLUMNS, prepare
+from empirical.audio import load_audio
+from empirical.checkpoint import Checkpoint, load_checkpoint, quiet_transformers
+from empirical.clips import Clip, bundled_clips
+from empirical.measurement import measure_chain
+from empirical.stress import PoolClip
+
+KINDS = ("random_weights", "shuffled_layers")
+CONDITIONS = ("clean", "noise")
+CLIPS = 2
+"""Clips, and the conditions each is heard under, on which every draw is measured."""
+
+_K = 4
+# Lists of a draw that nothing reads; tokens and transcript are the trained model's, and the same in every draw.
+_LEFT_OUT = ("tokens", "residual", "converged", "transcript")
+_FEW = 6
+_METADATA_KEY = b"spi"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NullInput:
+    """What a null model hears and is forced to say: the trained model's transcript of one clip and condition.
+
+    Attributes:
+        clip, condition: names.
+        features: log-mel, (1, mels, frames).
+        tokens: decoder input ids of the trained model's transcript.
+        transcript: its text.
+        truncated: the audio was cut at the window.
+    """
+
+    clip: str
+    condition: str
+    features: Tensor
+    tokens: tuple[int, ...]
+    transcript: str
+    truncated: bool
+
+
+def random_weights(checkpoint: Checkpoint, seed: int) -> Checkpoint:
+    """The same config with weights freshly drawn as transformers initialises them, encoder included.
+
+    The same seed gives the same weights; the global random state is left as it was.
+    """
+    from transformers import WhisperForConditionalGeneration
+
+    with torch.random.fork_rng(devices=[]), quiet_transformers():
+        torch.manual_seed(seed)
+        # Drawn in float32 whatever the checkpoint's dtype, so that a seed names one set of weights.
+        model: Any = WhisperForConditionalGeneration(copy.deepcopy(checkpoint.model.config))
+    model = model.to(dtype=checkpoint.model.dtype)
+    model.set_attn_implementation("eager")
+    return checkpoint.with_model(model, f"null:random_weights:{seed}")
+
+
+def shuffled_layers(checkpoint: Checkpoint, seed: int, draw: int = 0) -> Checkpoint:
+    """The trained model with its decoder layers permuted, never as they were.
+
+    Args:
+        checkpoint: the trained model, which is not touched.
+        seed: of the order in which permutations are taken.
+        draw: which of them; draws of one seed differ until there are no more (L! - 1 of them).
+
+    Raises:
+        ValueError: if the decoder has one layer, which has no other order.
+    """
+    order = _permutation(len(checkpoint.model.model.decoder.layers), seed, draw)
+    model = copy.deepcopy(checkpoint.model)
+    decoder = model.model.decoder
+    layers: list[Any] = [decoder.layers[index] for index in order]
+    decoder.layers = torch.nn.ModuleList(layers)
+    for index, layer in enumerate(layers):  # the cache of generation goes by these
+        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
+    return checkpoint.with_model(model, "null:shuffled_layers:" + ",".join(str(index + 1) for index in order))
+
+
+def null_inputs(
+    checkpoint: Checkpoint, clips: Sequence[Clip], conditions: Sequence[str] = CONDITIONS, *, seed: int = 0
+) -> list[NullInput]:
+    """Hear and transcribe clips by the trained model, to be measured by the null models.
+
+    Raises:
+        AudioError, StressError: if a clip cannot be used.
+    """
+    pool = [PoolClip(clip.name, clip.speaker, lambda path=clip.path: load_audio(path)) for clip in clips]
+    inputs = []
+    for clip in clips:
+        for condition in conditions:
+            heard = prepare(checkpoint, clip, condition, seed=seed, pool=pool)
+            said = heard.transcript
+            inputs.append(NullInput(clip.name, condition, heard.features, said.tokens, said.text, said.truncated))
+    return inputs
+
+
+def measure_nulls(
+    checkpoint: Checkpoint,
+    inputs: Sequence[NullInput],
+    draws: int | Iterable[int] = 20,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    k: int = _K,
+    kinds: Sequence[str] = KINDS,
+) -> pd.DataFrame:
+    """Measure null models in the position state.
+
+    Args:
+        checkpoint: the trained model.
+        inputs: of `null_inputs`.
+        draws: how many of each kind, or their numbers: draw 7 is the same whichever others are made.
+        seed: of weights and permutations.
+        progress: called with (models done, models in all).
+        k: leading singular values of each context Jacobian.
+        kinds: of `KINDS`; a decoder of one layer has no "shuffled_layers", which is then left out.
+
+    Returns:
+        Columns of `analyze`, with `null` (the kind) and `draw`.
+
+    Raises:
+        ValueError: if there is nothing to measure.
+    """
+    numbers = list(range(draws)) if isinstance(draws, int) else [int(draw) for draw in draws]
+    if not numbers or min(numbers) < 0:
+        raise ValueError(f"draws must be at least 1, or numbers of at least 0; got {draws}")
+    if not inputs:
+        raise ValueError("inputs must hold at least one clip; got none")
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise ValueError(f"kinds must be of {KINDS}; got {unknown}")
+    kinds = [kind for kind in kinds if kind != "shuffled_layers" or len(checkpoint.model.model.decoder.layers) > 1]
+    rows: list[dict[str, Any]] = []
+    for done, (kind, draw) in enumerate(itertools.product(kinds, numbers)):
+        if kind == "random_weights":
+            null = random_weights(checkpoint, _seed(seed, draw))
+        else:
+            null = shuffled_layers(checkpoint, seed, draw)
+        for heard in inputs:
+            measured = measure_chain(null, heard.features, heard.tokens, "position", k, seed=seed)
+            own = {
+                "model": checkpoint.name,
+                "clip": heard.clip,
+                "condition": heard.condition,
+                "transcript": heard.transcript,
+                "truncated": heard.truncated,
+            }
+            rows += [own | row | {"null": kind, "draw": draw} for row in measured.rows()]
+        if progress is not None:
+            progress(done + 1, len(kinds) * len(numbers))
+    return pd.DataFrame(rows, columns=[*LAYER_COLUMNS, "null", "draw"])
+
+
+def write_nulls(
+    checkpoint_ref: str | Path,
+    clips: Sequence[Clip],
+    out: str | Path,
+    draws: int = 20,
+    seed: int = 0,
+    *,
+    dtype: str = "float32",
+    conditions: Sequence[str] = CONDITIONS,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Measure the null models of a checkpoint and write them as a Parquet file, atomically.
+
+    The file leaves out columns that every draw would repeat or that nothing reads; its metadata (key "spi") name the
+    weights, the inputs and the command that makes it again.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        CheckpointError, AudioError, StressError, ValueError: as loading and measuring do.
+    """
+    checkpoint = load_checkpoint(checkpoint_ref, dtype=dtype)
+    inputs = null_inputs(checkpoint, clips, conditions, seed=seed)
+    table = measure_nulls(checkpoint, inputs, draws, seed, progress)
+    stored = pa.Table.from_pandas(table.drop(columns=list(_LEFT_OUT)), preserve_index=False)
+    provenance = {
+        "model": {"name": checkpoint.name, "sha256": checkpoint.sha256},
+        "clips": [clip.name for clip in clips],
+        "conditions": list(conditions),
+        "tokens": {f"{heard.clip}/{heard.condition}": list(heard.tokens) for heard in inputs},
+        "draws": draws,
+        "seed": seed,
+        "dtype": dtype,
+        "threads": torch.get_num_threads(),
+        "versions": {"torch": torch.__version__},
+        "command": f"python -m empirical.nulls {checkpoint.name} --draws {draws} --seed {seed} --dtype {dtype}",
+    }
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".partial-{os.getpid()}-{target.name}")
+    stamped = stored.replace_schema_metadata({_METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()})
+    pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
+    temporary.replace(target)
+    return stored.num_rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m empirical.nulls ORGANISM`: the records that are shipped beside a bundled organism's weights."""
+    from empirical.organism import organism_path
+
+    parser = argparse.ArgumentParser(prog="python -m empirical.nulls", description=main.__doc__)
+    parser.add_argument("model", help="name of a bundled organism, or a checkpoint directory")
+    parser.add_argument("--out", help="file to write; by default nulls.parquet beside the weights")
+    parser.add_argument("--draws", type=int, default=20, help="draws of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="float32")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    directory = Path(given.model) if Path(given.model).is_dir() else organism_path(given.model)
+    out = Path(given.out) if given.out else directory / "nulls.parquet"
+    rows = write_nulls(directory, bundled_clips()[:CLIPS], out, given.draws, given.seed, dtype=given.dtype)
+    print(f"{out}: {rows} rows")
+
+
+def _seed(seed: int, draw: int) -> int:
+    """One seed of weights for each (seed, draw), unrelated between neighbours."""
+    return int(np.random.default_rng([seed, draw]).integers(2**63))
+
+
+def _permutation(depth: int, seed: int, draw: int) -> tuple[int, ...]:
+    if depth < 2:
+        raise ValueError(f"layers can only be shuffled where there are at least 2; got {depth}")
+    if draw < 0:
+        raise ValueError(f"draw must be at least 0; got {draw}")
+    identity = tuple(range(depth))
+    if depth <= _FEW:  # few enough to list, so that draws need not repeat
+        others = [order for order in itertools.permutations(identity) if order != identity]
+        index = np.random.default_rng(seed).permutation(math.factorial(depth) - 1)[draw % len(others)]
+        return others[index]
+    generator = np.random.default_rng([seed, draw])
+    while (order := tuple(int(index) for index in generator.permutation(depth))) == identity:
+        pass
+    return order
+
+
+if __name__ == "__main__":
+    main()
