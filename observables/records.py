@@ -51,8 +51,10 @@ class ChainParameters:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None and field.default is None:
-                continue
+            if value is None:
+                if field.default is None:
+                    continue
+                raise ValueError(f"{field.name} must be given; got None")
             object.__setattr__(self, field.name, _vector(field.name, value))
         depth = len(self.sigma)
         if depth == 0:
