@@ -1,10 +1,12 @@
 """Speech in, measured chains out: audio, stress, Whisper checkpoints, activations, propagators, context Jacobians."""
 
 from empirical.activations import capture
+from empirical.analyze import TaskRecords, analyze, measure_task
 from empirical.audio import AudioError, AudioInfo, inspect_audio, load_audio
 from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from empirical.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
 from empirical.manifest import write_manifest
+from empirical.organism import OrganismInfo, list_organisms, organism_path
 from empirical.stress import Clean, Mix, Noise, StressError, Stretch, stressor
 from empirical.transcribe import Transcript, normaliser_identity, transcribe, word_errors
 
@@ -18,16 +20,22 @@ __all__ = [
     "ClipError",
     "Mix",
     "Noise",
+    "OrganismInfo",
     "StressError",
     "Stretch",
+    "TaskRecords",
     "Transcript",
+    "analyze",
     "bundled_clips",
     "capture",
     "find_clips",
     "inspect_audio",
+    "list_organisms",
     "load_audio",
     "load_checkpoint",
+    "measure_task",
     "normaliser_identity",
+    "organism_path",
     "scan_clips",
     "stressor",
     "transcribe",
