@@ -6,7 +6,7 @@ depend on E, so J_0 = 0 and J_l = A_l J_{l-1} + B_l (T2) with A_l = dF_l/dh, B_l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -116,15 +116,17 @@ class DecoderChain:
         linear, rows = self._layer(layer), self.rows(position)
         size = self.state_size(rows)
 
-        def push(x: Tensor) -> Tensor:
+        def push(x: Tensor, out: Tensor) -> None:
             self.products += len(x)
             if position is None:
-                return linear.push(x.reshape(-1, self.tokens, self.width), None).flatten(1)
-            return linear.push(self._embed(x[:, None], rows), None, rows).flatten(1)
+                tangent = linear.push(x.reshape(-1, self.tokens, self.width), None)
+            else:
+                tangent = linear.push(self._embed(x[:, None], rows), None, rows)
+            out.copy_(tangent.flatten(1))
 
-        def pull(y: Tensor) -> Tensor:
+        def pull(y: Tensor, out: Tensor) -> None:
             self.products += len(y)
-            return linear.pull(y.reshape(len(y), -1, self.width), rows)[0][:, rows].flatten(1)
+            out.copy_(linear.pull(y.reshape(len(y), -1, self.width), rows)[0][:, rows].flatten(1))
 
         return self._operator((size, size), push, pull)
 
@@ -183,8 +185,8 @@ class DecoderChain:
         self._layer(last)
         size, context = self.state_size(rows), self.frames * self.width
 
-        def pull(y: Tensor) -> Tensor:
-            out = torch.zeros((len(y), self.frames, self.width), dtype=self.dtype, device=self.device)
+        def pull(y: Tensor, out: Tensor) -> None:
+            out = out.zero_().view(len(y), self.frames, self.width)
             g, at = y.reshape(len(y), -1, self.width), rows
             for layer in range(last, first - 1, -1):
                 linear = self.layers[layer - 1]
@@ -196,9 +198,8 @@ class DecoderChain:
                 else:
                     at = ALL
             self.products += len(y) * (last - first + 1)
-            return out.flatten(1)
 
-        def push(x: Tensor) -> Tensor:
+        def push(x: Tensor, out: Tensor) -> None:
             states = x.reshape(len(x), self.frames, self.width)
             at = rows if local or first == last else ALL
             linear = self.layers[first - 1]
@@ -209,7 +210,7 @@ class DecoderChain:
                     tangent = self._embed(tangent, rows)
                 tangent = linear.push(tangent, None if only_first else linear.push_context(states, at), at)
             self.products += len(x) * (last - first + 1)
-            return tangent.flatten(1)
+            out.copy_(tangent.flatten(1))
 
         return self._operator((size, context), push, pull)
 
@@ -220,14 +221,19 @@ class DecoderChain:
         return full
 
     def _operator(self, shape: tuple[int, int], push, pull) -> LinearOperator:
-        def in_chunks(function):
+        def in_chunks(function: Callable[[Tensor, Tensor], None], size: int) -> Callable[[Tensor], Tensor]:
             def run(x: Tensor) -> Tensor:
+                out = torch.empty((len(x), size), dtype=self.dtype, device=self.device)
                 with torch.no_grad():
-                    return torch.cat([function(part) for part in x.split(self.chunk)])
+                    for start in range(0, len(x), self.chunk):
+                        part = slice(start, start + self.chunk)
+                        function(x[part], out[part])
+                return out
 
             return run
 
-        return LinearOperator(shape, in_chunks(push), in_chunks(pull), dtype=self.dtype, device=self.device)
+        forward, reverse = in_chunks(push, shape[0]), in_chunks(pull, shape[1])
+        return LinearOperator(shape, forward, reverse, dtype=self.dtype, device=self.device)
 
     def _layer(self, layer: int) -> LinearisedLayer:
         if not 1 <= layer <= len(self.layers):

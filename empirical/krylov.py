@@ -114,7 +114,7 @@ def leading_triplets(
         s, y = _ritz(require_finite("the matrix", dense.matrix))
         spectrum = s[: min(rows, cols)]
         norm = float(torch.linalg.vector_norm(spectrum))
-        return _finish(operator, q, dense.matrix, s, y, k, tolerance, (norm, 0.0), spectrum, 0)
+        return _finish(operator, q, [dense.matrix], s, y, k, tolerance, (norm, 0.0), spectrum, 0)
     q, w, s, y, steps = _expand(operator, k, tolerance, start, max_steps, generator)
     complete = q.shape[1] >= rows
     spectrum = s[: min(rows, cols)] if complete else None
@@ -127,16 +127,16 @@ def leading_triplets(
 
 def _expand(
     operator: LinearOperator, k: int, tolerance: float, start: Tensor | None, max_steps: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+) -> tuple[Tensor, list[Tensor], Tensor, Tensor, int]:
     """Grow the left space until the k leading residuals of the recursion are below half the tolerance."""
-    rows, cols = operator.shape
+    rows = operator.shape[0]
     block = min(k + _EXTRA, rows)
     new = torch.randn((rows, block), generator=generator, dtype=torch.float64, device=operator.device)
     if start is not None:
         known = start.to(torch.float64)[:, :block]
         new[:, : known.shape[1]] = known
     q = new.new_zeros((rows, 0))
-    w = torch.zeros((0, cols), dtype=operator.dtype, device=operator.device)
+    w: list[Tensor] = []  # by block: these are the large ones, and joining them anew at each step would copy them all
     z = new.new_zeros((rows, 0))
     gram = new.new_zeros((0, 0))
     s = y = new.new_zeros((0, 0))
@@ -146,15 +146,15 @@ def _expand(
             return q, w, s, y, step - 1
         fresh = require_finite("a Jacobian product", operator.rmatmat(basis).T)
         z_new = require_finite("a Jacobian product", operator.matmat(fresh.T)).double()
-        old = len(w)
-        q, w, z = torch.cat([q, basis], 1), torch.cat([w, fresh]), torch.cat([z, z_new], 1)
-        grown = gram.new_zeros((len(w), len(w)))
+        old, size = q.shape[1], q.shape[1] + basis.shape[1]
+        q, w, z = torch.cat([q, basis], 1), [*w, fresh], torch.cat([z, z_new], 1)
+        grown = gram.new_zeros((size, size))
         grown[:old, :old] = gram
-        grown[old:] = gram64(fresh, w)
+        grown[old:] = torch.cat([gram64(fresh, block) for block in w], 1)
         grown[:old, old:] = grown[old:, :old].T
         gram = grown
         s, y = _eigen(gram)
-        if len(w) >= rows:
+        if size >= rows:
             return q, w, s, y, step
         if len(s) >= k:
             top = y[:, :k] / s[:k].clamp_min(torch.finfo(torch.float64).tiny)
@@ -165,17 +165,30 @@ def _expand(
     return q, w, s, y, max_steps
 
 
-def _finish(operator, q, w, s, y, k, tolerance, norm, spectrum, steps) -> Triplets:
+def _finish(
+    operator: LinearOperator,
+    q: Tensor,
+    w: list[Tensor],
+    s: Tensor,
+    y: Tensor,
+    k: int,
+    tolerance: float,
+    norm: tuple[float, float],
+    spectrum: Tensor | None,
+    steps: int,
+) -> Triplets:
     """Vectors, and residuals by products of their own."""
     if len(s) < k:  # an invariant space smaller than k: what is missing is the operator's kernel
         missing = k - len(s)
         extra = _orthonormal(torch.randn(len(q), missing, dtype=q.dtype, generator=_fixed(q)), q)
-        q, w = torch.cat([q, extra], 1), torch.cat([w, operator.rmatmat(extra).T])
-        s, y = _ritz(w)
+        w = [torch.cat([*w, operator.rmatmat(extra).T])]
+        q = torch.cat([q, extra], 1)
+        s, y = _ritz(w[0])
     y = y[:, :k]
     # QR in order of size, not division by sqrt(eigenvalue): u_i holds eps u_1, hence W y_i holds eps s_1 v_1, which A
     # would blow up to eps s_1^2 / s_i; and |R_ii| keeps small values that a Gram matrix loses below sqrt(eps) s_1.
-    v, triangle = torch.linalg.qr(w.T @ y.to(w.dtype))
+    parts = y.to(operator.dtype).split([len(block) for block in w])
+    v, triangle = torch.linalg.qr(sum(block.T @ part for block, part in zip(w, parts, strict=True)))
     v = v * torch.where(triangle.diagonal() < 0.0, -1.0, 1.0)
     estimate, order = triangle.diagonal().abs().double().sort(descending=True, stable=True)
     v, y = v[:, order], y[:, order]

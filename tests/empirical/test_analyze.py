@@ -14,10 +14,12 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from empirical.analyze import LAYER_COLUMNS, analyze, measure_task
-from empirical.audio import AudioError
+from empirical.audio import AudioError, load_audio
 from empirical.checkpoint import Checkpoint, load_checkpoint
 from empirical.clips import Clip, find_clips
+from empirical.measurement import measure_chain
 from empirical.stress import PoolClip, StressError
+from empirical.transcribe import encode, transcribe
 from tests.helpers.tiny_whisper import write_random_whisper_tiny, write_tiny_whisper
 
 torch.set_num_threads(1)
@@ -201,13 +203,14 @@ def test_bad_arguments_are_named(checkpoint: Checkpoint, audio: Path):
         analyze(checkpoint, str(clips[0]), dtype="float32")
 
 
-def test_random_whisper_of_the_true_dimensions_goes_the_whole_way(tmp_path: Path, audio: Path):
-    directory = write_random_whisper_tiny(tmp_path / "whisper-tiny")
-    checkpoint = load_checkpoint(directory)
-    checkpoint.model.generation_config.max_length = 20  # else random weights go on to the limit
-    table = analyze(checkpoint, [audio / "a.wav"], k=4, dtype="float32")
-    assert len(table) == 4
-    assert set(table["d_model"]) == {384}
-    assert table["propagator_converged"].all() and table["injection_converged"].all()
-    assert all(all(row) for row in table["converged"])
-    assert all(max(row) <= 1e-3 for row in table["residual"])
+def test_random_whisper_of_the_true_dimensions_is_measured_matrix_free(tmp_path: Path, audio: Path):
+    checkpoint = load_checkpoint(write_random_whisper_tiny(tmp_path / "whisper-tiny"))
+    samples = load_audio(audio / "a.wav")
+    features, _ = encode(checkpoint, samples)
+    tokens = transcribe(checkpoint, samples, max_new_tokens=6).tokens  # random weights go on to any limit
+    rows = measure_chain(checkpoint, features, tokens, k=4).rows()
+    assert [row["layer"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        assert row["d_model"] == 384 and row["context_frobenius_se"] > 0.0
+        assert row["propagator_converged"] and row["injection_converged"] and all(row["converged"])
+        assert max(row["residual"]) <= 1e-3
