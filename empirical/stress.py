@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -245,7 +246,10 @@ def active_power(samples: np.ndarray) -> float:
 def _stretch(stressor: Stretch, samples: np.ndarray, parameters: dict[str, object]) -> StressResult:
     import librosa  # here, not above: importing it takes a second, which only this stress should cost
 
-    longer = librosa.effects.time_stretch(samples.astype(np.float32), rate=1 / stressor.rate)
+    with warnings.catch_warnings():
+        # Of a clip shorter than the vocoder's frame of 128 ms, which librosa pads with silence.
+        warnings.filterwarnings("ignore", message="n_fft=")
+        longer = librosa.effects.time_stretch(samples.astype(np.float32), rate=1 / stressor.rate)
     result, scale = _within_full_scale(longer)
     achieved = _lengths(result, scale) | {"rate": len(result) / len(samples)}
     return StressResult(result, achieved, parameters, _notes(scale))

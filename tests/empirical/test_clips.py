@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from empirical.clips import Clip, ClipError, find_clips, scan_clips
+from empirical.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
 from tests.helpers.shared_data import needs_shared_data, shared_data
 
 
@@ -112,6 +112,13 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     root.mkdir()
     os.symlink(tmp_path / "real", root / "here")
     assert [clip.name for clip in find_clips(root)] == ["a"]
+
+
+def test_bundled_clips_come_by_the_same_reader() -> None:
+    clips = bundled_clips()
+    assert len(clips) >= 24 and len({clip.name for clip in clips}) == len(clips)
+    assert all(clip.reference and clip.speaker and clip.path.is_file() for clip in clips)
+    assert len({clip.speaker for clip in clips}) >= 6  # enough for a six-speaker mix
 
 
 @needs_shared_data

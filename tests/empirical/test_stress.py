@@ -98,6 +98,12 @@ def test_stretch_changes_duration_not_pitch(rate: float) -> None:
     assert abs(np.argmax(spectrum) * RATE / len(y) - 500) < 5  # the pitch moves by 500 * (1 - 1/rate) if it moves
 
 
+@pytest.mark.filterwarnings("error")
+def test_stretch_takes_the_shortest_clip_without_a_word() -> None:
+    result = apply(Stretch(), speech()[:400], utterance="u", seed=0)
+    assert len(result.samples) == 1400 and np.abs(result.samples).max() > 0
+
+
 @pytest.mark.parametrize("snr_db", [20.0, 10.0, 0.0, -10.0])
 def test_noise_has_the_asked_snr_over_active_speech(snr_db: float) -> None:
     x = speech(level=0.3)
