@@ -7,7 +7,6 @@ the *trained* model's transcripts (teacher-forced), so that length is controlled
 
 from __future__ import annotations
 
-import argparse
 import copy
 import itertools
 import json
@@ -211,7 +210,7 @@ def write_nulls(
         "dtype": dtype,
         "threads": torch.get_num_threads(),
         "versions": {"torch": torch.__version__},
-        "command": f"python -m empirical.nulls {checkpoint.name} --draws {draws} --seed {seed} --dtype {dtype}",
+        "command": _command(checkpoint.name, clips, Path(out).name, draws, seed, dtype),
     }
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -222,22 +221,11 @@ def write_nulls(
     return stored.num_rows
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """`python -m empirical.nulls ORGANISM`: the records that are shipped beside a bundled organism's weights."""
-    from empirical.organism import organism_path
-
-    parser = argparse.ArgumentParser(prog="python -m empirical.nulls", description=main.__doc__)
-    parser.add_argument("model", help="name of a bundled organism, or a checkpoint directory")
-    parser.add_argument("--out", help="file to write; by default nulls.parquet beside the weights")
-    parser.add_argument("--draws", type=int, default=20, help="draws of each kind")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", default="float32")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    directory = Path(given.model) if Path(given.model).is_dir() else organism_path(given.model)
-    out = Path(given.out) if given.out else directory / "nulls.parquet"
-    rows = write_nulls(directory, bundled_clips()[:CLIPS], out, given.draws, given.seed, dtype=given.dtype)
-    print(f"{out}: {rows} rows")
+def _command(name: str, clips: Sequence[Clip], out: str, draws: int, seed: int, dtype: str) -> str:
+    """The command that makes the file again; directories stand as DIR, for records name no machine's paths."""
+    bundled = {clip.path for clip in bundled_clips()}
+    audio = "" if all(clip.path in bundled for clip in clips) else " --audio DIR"
+    return f"spi nulls --model {name} --out {out}{audio} --draws {draws} --seed {seed} --dtype {dtype}"
 
 
 def _seed(seed: int, draw: int) -> int:
@@ -259,7 +247,3 @@ def _permutation(depth: int, seed: int, draw: int) -> tuple[int, ...]:
     while (order := tuple(int(index) for index in generator.permutation(depth))) == identity:
         pass
     return order
-
-
-if __name__ == "__main__":
-    main()
