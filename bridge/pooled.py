@@ -23,7 +23,7 @@ LENGTHS = ("matched", "none")
 MODES = (50, 10)
 # Modes the slope is fitted over (O3): the tail of 50, the dominant ones of 10.
 ALPHA_RANGE = {50: (10, 50), 10: (1, 10)}
-PROXIES = ("n_eff_pct", "log10_kf", "alpha")
+PROXIES = ("n_eff_pct", "log10_kf", "alpha", "tail_log")
 RESAMPLES = 200
 # A resample costs one eigendecomposition: wider models get fewer, the widest only the point estimate, and say so.
 RESAMPLES_BY_WIDTH = ((160, 200), (512, 40))
@@ -36,7 +36,8 @@ class Pooled:
 
     Attributes:
         layers: one row a model x component x layer x stress x length x k: proxies clean and stressed, their changes
-            with intervals, numbers of clips and tokens, reason.
+            with intervals, numbers of clips and tokens, reason. `d_tail_log` is the mean of
+            ln lambda_i(stressed) / lambda_i(clean) over the modes the slope is fitted on.
         summary: the same changes averaged over layers, one row a model x component x stress x length x k; stress
             "all" averages over the stresses too.
         tails: eigenvalue ratios (O6) with intervals, one row a model x component x layer x stress (matched, K = 50).
@@ -251,11 +252,11 @@ class _Found:
         record |= {f"stressed_{name}": value for name, value in stressed.items()}
         bad = [one["reason"] for one in (clean, stressed) if one["reason"] != "ok"]
         record["reason"] = bad[0] if bad else "ok"
-        moved = (
-            _changes(*(batch_proxies(one, k) for one in drawn))
-            if drawn is not None
-            else {name: np.empty(0) for name in PROXIES}
-        )
+        change["tail_log"] = float(_tail_log(values[0][None], values[1][None], k)[0])
+        moved: dict[str, Any] = {name: np.empty(0) for name in PROXIES}
+        if drawn is not None:
+            moved = _changes(*(batch_proxies(one, k) for one in drawn))
+            moved["tail_log"] = _tail_log(*drawn, k)
         for name in PROXIES:
             record[f"d_{name}"] = float(change[name])
             record[f"d_{name}_low"], record[f"d_{name}_high"] = interval(float(change[name]), moved[name])
@@ -270,18 +271,14 @@ class _Found:
         ratio = np.log(values[1][:k] / values[0][:k])
         low = high = np.full(k, np.nan)
         if drawn is not None:
-            clean, stressed = (np.maximum(one[:, :k], np.finfo(np.float64).tiny) for one in drawn)
-            draws = np.log(stressed / clean)
-            ends = np.quantile(draws - draws.mean(axis=0), [0.025, 0.975], axis=0)
-            low, high = ratio + ends[0], ratio + ends[1]
-            tail = draws[:, 9:].mean(axis=1)
-            ends_tail = interval(float(ratio[9:].mean()), tail)
-        else:
-            ends_tail = (float("nan"), float("nan"))
+            floors = [one.shape[1] * np.finfo(np.float64).eps * one[:, 0] for one in drawn]
+            enough = np.all([one[:, k - 1] > floor for one, floor in zip(drawn, floors, strict=True)], axis=0)
+            if enough.mean() >= 0.95:
+                draws = np.log(drawn[1][enough, :k] / drawn[0][enough, :k])
+                ends = np.quantile(draws - draws.mean(axis=0), [0.025, 0.975], axis=0)
+                low, high = ratio + ends[0], ratio + ends[1]
         self.tails.append(
-            key
-            | {"ratio": np.exp(ratio).tolist(), "low": np.exp(low).tolist(), "high": np.exp(high).tolist()}
-            | {"tail_log": float(ratio[9:].mean()), "tail_log_low": ends_tail[0], "tail_log_high": ends_tail[1]}
+            key | {"ratio": np.exp(ratio).tolist(), "low": np.exp(low).tolist(), "high": np.exp(high).tolist()}
         )
 
     def result(self) -> Pooled:
@@ -321,6 +318,17 @@ class _Found:
                     record[f"d_{name}_low"], record[f"d_{name}_high"] = interval(effect, draws)
                 records.append(record)
         return pd.DataFrame.from_records(records)
+
+
+def _tail_log(clean: NDArray[np.float64], stressed: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Mean of ln lambda_i(stressed) / lambda_i(clean) over the tail the slope is fitted on (O6), one a row."""
+    if clean.shape[1] < k:
+        return np.full(len(clean), np.nan)
+    first, last = ALPHA_RANGE[k]
+    floor = clean.shape[1] * np.finfo(np.float64).eps
+    enough = np.all([(one[:, k - 1] > floor * one[:, 0]) for one in (clean, stressed)], axis=0)
+    tails = [np.where(enough[:, None], one[:, first - 1 : last], 1.0) for one in (clean, stressed)]
+    return np.where(enough, np.log(tails[1] / tails[0]).mean(axis=1), np.nan)
 
 
 def _changes(clean: dict[str, Any], stressed: dict[str, Any]) -> dict[str, Any]:

@@ -173,9 +173,7 @@ def null_share(nulls: pd.DataFrame | None, thresholds: Thresholds = THRESHOLDS, 
     return NullShare(max(quantiles), min(draws)) if quantiles else None
 
 
-def observe(
-    rows: pd.DataFrame, null: NullShare | None = None, thresholds: Thresholds = THRESHOLDS
-) -> Observation:
+def observe(rows: pd.DataFrame, null: NullShare | None = None, thresholds: Thresholds = THRESHOLDS) -> Observation:
     """Observed regime of one model x clip x condition x state (O7), raw and scale-free (O8).
 
     Args:
@@ -194,18 +192,14 @@ def observe(
     converged = np.asarray(rows["arrival_converged"], dtype=bool)
     arrival = np.where(converged, arrival, np.nan)
     raw = growth(arrival, thresholds.growth_level)
-    free = growth(
-        scale_free_arrival(arrival, rows["hidden_rms"].to_numpy(dtype=np.float64)), thresholds.growth_level
-    )
+    free = growth(scale_free_arrival(arrival, rows["hidden_rms"].to_numpy(dtype=np.float64)), thresholds.growth_level)
     last = rows.iloc[-1]
     values, flags = np.atleast_1d(last["context_s"]), np.atleast_1d(last["converged"])
     first_ok = len(values) > 0 and bool(flags[0]) and bool(np.isfinite(values[0]))
     norm = float(values[0]) if first_ok else float("nan")
     share = float(last["context_share"]) if first_ok else float("nan")
     error = _error(last["context_share_se"])
-    trend = slope(
-        layers.astype(np.float64), rows["context_share"].to_numpy(dtype=np.float64), thresholds.growth_level
-    )
+    trend = slope(layers.astype(np.float64), rows["context_share"].to_numpy(dtype=np.float64), thresholds.growth_level)
     decided = _decide(raw, share, error, null, thresholds)
     decided_free = _decide(free, share, error, null, thresholds)
     return Observation(
@@ -270,11 +264,13 @@ def _decide(g: Slope, share: float, error: float, null: NullShare | None, limits
     collapsed, why, collapse_margin = _collapse(share, error, null, limits)
     reasons = [why] if why else []
     if g.code != "ok":
-        reasons.append({
-            "non_finite": "an arrival norm is not converged",
-            "silent_layer": "an injection arrives with norm 0",
-            "too_few_layers": f"{g.points} layers give no interval of the growth",
-        }[g.code])
+        reasons.append(
+            {
+                "non_finite": "an arrival norm is not converged",
+                "silent_layer": "an injection arrives with norm 0",
+                "too_few_layers": f"{g.points} layers give no interval of the growth",
+            }[g.code]
+        )
         growth_margin = float("nan")
     else:
         growth_margin = max(g.low - limits.growth, limits.growth - g.high)

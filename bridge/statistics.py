@@ -113,6 +113,39 @@ def bootstrap_mean(
     return Interval(effect, low, high, count, level)
 
 
+def bootstrap_difference(
+    first: ArrayLike,
+    first_clusters: Sequence[Any] | None,
+    second: ArrayLike,
+    second_clusters: Sequence[Any] | None,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Interval:
+    """Difference of two unpaired means, first - second, each side's clusters resampled on their own.
+
+    Returns:
+        Interval with n = the smaller number of clusters; no interval where either side has too few.
+    """
+    sides = []
+    for offset, (values, labels) in enumerate(((first, first_clusters), (second, second_clusters))):
+        array, codes = _paired(values, labels)
+        if len(array) == 0:
+            return Interval(np.nan, np.nan, np.nan, 0, level, "no_data")
+        count = int(codes.max()) + 1
+        sums = np.bincount(codes, weights=array, minlength=count)
+        sizes = np.bincount(codes, minlength=count).astype(np.float64)
+        weights = _weights(count, resamples, seed + offset)
+        sides.append((float(array.mean()), (weights @ sums) / (weights @ sizes), count))
+    (mean_a, draws_a, count_a), (mean_b, draws_b, count_b) = sides
+    n = min(count_a, count_b)
+    if n < MIN_CLUSTERS:
+        return Interval(mean_a - mean_b, np.nan, np.nan, n, level, "too_few_clusters")
+    low, high = _quantiles(draws_a - draws_b, level)
+    return Interval(mean_a - mean_b, low, high, n, level)
+
+
 def _quantiles(draws: NDArray[np.float64], level: float) -> tuple[float, float]:
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail])
@@ -184,7 +217,8 @@ def partial_spearman(x: NDArray[np.float64], y: NDArray[np.float64], given: NDAr
     """
     if len(x) < 4:
         return float("nan")
-    xy, xg, yg = spearman(x, y), spearman(x, given), spearman(y, given)
+    x, y, given = (stats.rankdata(one) for one in (x, y, given))
+    xy, xg, yg = _pearson(x, y), _pearson(x, given), _pearson(y, given)
     if np.isnan(xg) and np.isnan(yg):
         return xy
     rest = (1.0 - xg**2) * (1.0 - yg**2)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bridge import compare as comparing
 from bridge import regimes
+from bridge.compare import KEYS, PREDICTORS, agreement, agrees, compare, parameters, sensitivity, tightness
 from tests.helpers.records import KINDS, layer_rows, null_rows, run_tables
 
 
@@ -20,7 +20,7 @@ def observation(regime: str, slope: float = 0.3, reason: str = "") -> regimes.Ob
 
 def test_parameters_are_what_the_rows_say():
     rows = layer_rows(depth=5)
-    chain = comparing.parameters(rows.sample(frac=1.0, random_state=1))
+    chain = parameters(rows.sample(frac=1.0, random_state=1))
     assert chain.depth == 5
     assert chain.sigma == pytest.approx(np.full(5, KINDS["dispersive decay"]["sigma"]))
     assert chain.alignment[1:] == pytest.approx(np.full(4, KINDS["dispersive decay"]["kappa"]))
@@ -31,8 +31,8 @@ def test_parameters_refuse_what_is_not_converged():
     rows = layer_rows(depth=4)
     rows.loc[2, "propagator_converged"] = False
     with pytest.raises(ValueError, match=r"propagator_converged .* \[3\]"):
-        comparing.parameters(rows)
-    table = comparing.compare(rows)
+        parameters(rows)
+    table = compare(rows)
     assert table.loc[0, "predicted_paper"] == "undecided"
     assert "propagator_converged" in table.loc[0, "prediction_reason"]
     assert table.loc[0, "observed"] == "dispersive decay"
@@ -41,20 +41,16 @@ def test_parameters_refuse_what_is_not_converged():
 @pytest.mark.parametrize("kind", ["dispersive decay", "dispersive growth", "coherent decay", "attractor"])
 def test_mean_field_foresees_isotropic_chains(kind):
     """Where its hypotheses hold the prediction and the observation must meet, whichever the phase (T18)."""
-    table = comparing.compare(layer_rows(kind, depth=8), nulls=null_rows(0.3))
+    table = compare(layer_rows(kind, depth=8), nulls=null_rows(0.3))
     row = table.iloc[0]
     assert row["predicted_mean_field"] == kind == row["observed"]
     assert bool(row["agrees_mean_field"])
 
 
 def test_certificate_interval_holds_the_measured_norm():
-    frames = [
-        layer_rows(kind, clip=f"{kind}-{seed}", depth=5, seed=seed)
-        for kind in KINDS
-        for seed in range(6)
-    ]
-    table = comparing.compare(pd.concat(frames, ignore_index=True))
-    tight = comparing.tightness(table)
+    frames = [layer_rows(kind, clip=f"{kind}-{seed}", depth=5, seed=seed) for kind in KINDS for seed in range(6)]
+    table = compare(pd.concat(frames, ignore_index=True))
+    tight = tightness(table)
     assert tight["n"].sum() == 30
     assert tight["violations"].sum() == 0
     assert (table["norm_upper"] >= table["norm"] * (1 - 1e-9)).all()
@@ -62,9 +58,9 @@ def test_certificate_interval_holds_the_measured_norm():
 
 
 def test_tightness_counts_violations():
-    table = comparing.compare(layer_rows(depth=5))
+    table = compare(layer_rows(depth=5))
     table["norm"] = table["norm_upper"] * 1.01
-    assert comparing.tightness(table)["violations"].sum() == 1
+    assert tightness(table)["violations"].sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -89,25 +85,25 @@ def test_tightness_counts_violations():
     ],
 )
 def test_agreement_rule(predicted, seen, expected):
-    assert comparing.agrees(predicted, seen, depth=4) is expected
+    assert agrees(predicted, seen, depth=4) is expected
 
 
 def test_agreement_counts_every_row_once_for_each_predictor():
     tables = run_tables(clips=3, depth=4)
-    table = comparing.compare(tables["layers"], tables["clips"], tables["nulls"])
-    counts = comparing.agreement(table)
-    for name in comparing.PREDICTORS:
+    table = compare(tables["layers"], tables["clips"], tables["nulls"])
+    counts = agreement(table)
+    for name in PREDICTORS:
         rows = counts[counts["predictor"] == name]
         assert rows["count"].sum() == len(table)
         assert (rows["agree"] + rows["disagree"] + rows["no_answer"]).sum() == len(table)
     assert table["wer"].notna().all()
-    assert not table.duplicated(comparing.KEYS).any()
+    assert not table.duplicated(KEYS).any()
 
 
 def test_the_paper_calls_a_growing_residual_chain_regime_one():
     """T26's case: sup rho < 1, yet nothing decays; the table must show the disagreement, not hide it."""
     rows = layer_rows("dispersive growth", depth=8, sigma=1.25, xi=0.97, kappa=0.1)
-    row = comparing.compare(rows, nulls=null_rows(0.3)).iloc[0]
+    row = compare(rows, nulls=null_rows(0.3)).iloc[0]
     assert row["sup_gain"] < 1
     assert row["predicted_paper"] == "I"
     assert row["observed"] == "dispersive growth"
@@ -118,7 +114,7 @@ def test_sensitivity_keeps_the_total_and_moves_the_counts():
     frames = [layer_rows("attractor", clip=f"c{seed}", depth=5, seed=seed) for seed in range(4)]
     layers = pd.concat(frames, ignore_index=True)
     layers["context_share"] = 0.94
-    table = comparing.sensitivity(layers, null_rows(0.3)).set_index("threshold")
+    table = sensitivity(layers, null_rows(0.3)).set_index("threshold")
     names = [*regimes.REGIMES, "undecided"]
     assert (table[names].sum(axis=1) == 4).all()
     assert table.loc["as fixed", "attractor"] == 4

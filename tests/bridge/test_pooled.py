@@ -62,7 +62,9 @@ def test_matched_lengths_use_as_many_tokens_of_both():
 
 def test_a_steeper_spectrum_loses_rank_and_the_interval_says_so():
     found = pooled.pool(table(clips=30, conditions={"clean": (1.0, 12), "noise": (1.6, 12)}), resamples=200)
-    row = found.summary.query("component == 'cross-attention' and length == 'matched' and k == 50 and stress == 'noise'")
+    row = found.summary.query(
+        "component == 'cross-attention' and length == 'matched' and k == 50 and stress == 'noise'"
+    )
     row = row.iloc[0]
     assert row["d_n_eff_pct_high"] < 0
     assert row["d_alpha_low"] > 0
@@ -98,7 +100,9 @@ def test_summary_is_the_mean_over_layers_and_stresses():
 
 def test_pooling_is_its_seed():
     frame = table(clips=5)
-    pd.testing.assert_frame_equal(pooled.pool(frame, seed=1, resamples=10).layers, pooled.pool(frame, seed=1, resamples=10).layers)
+    pd.testing.assert_frame_equal(
+        pooled.pool(frame, seed=1, resamples=10).layers, pooled.pool(frame, seed=1, resamples=10).layers
+    )
 
 
 def test_wide_models_get_fewer_resamples_and_the_widest_none():

@@ -155,13 +155,15 @@ def layer_rows(
     return pd.DataFrame.from_records([shared | row for row in rows])
 
 
-def null_rows(share: float, *, model: str = "toy", state: str = "position", draws: int = 20, seed: int = 1) -> pd.DataFrame:
+def null_rows(
+    share: float, *, model: str = "toy", state: str = "position", draws: int = 20, seed: int = 1, depth: int = 6
+) -> pd.DataFrame:
     """NULLS rows of both kinds whose last-layer shares scatter just below `share`."""
     rng = np.random.default_rng(seed)
     frames = []
     for null in ("random_weights", "shuffled_layers"):
         for draw in range(draws):
-            rows = layer_rows(model=model, state=state, seed=seed)
+            rows = layer_rows(model=model, state=state, seed=seed, depth=depth)
             rows["context_share"] = share * (1 - 0.1 * rng.random(len(rows)))
             rows["alignment"] = rows["alignment"] * (0.2 + 0.1 * rng.random(len(rows)))
             frames.append(rows.assign(null=null, draw=draw))
@@ -198,7 +200,15 @@ def clip_row(model: str, clip: str, condition: str, *, wer: float, seed: int = 0
 
 
 def activation_rows(
-    model: str, clip: str, condition: str, *, layers: int, d: int = 60, n_tokens: int = 12, decay: float = 1.0, seed: int = 0
+    model: str,
+    clip: str,
+    condition: str,
+    *,
+    layers: int,
+    d: int = 60,
+    n_tokens: int = 12,
+    decay: float = 1.0,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """ACTIVATIONS rows with population eigenvalues i^-decay in every component and layer."""
     rng = np.random.default_rng([seed, sum(map(ord, f"{model}{clip}{condition}"))])
@@ -243,10 +253,18 @@ def run_tables(
                 wer = 0.0 if condition == "clean" else (0.75 if (index + place) % 2 else 0.25)
                 clip_rows.append(clip_row(model, clip, condition, wer=wer, seed=seed))
                 draw = 1000 * number + 10 * index + place + seed
-                for state in ("position", "sequence") if index < 2 and condition in ("clean", "noise") else ("position",):
+                for state in (
+                    ("position", "sequence") if index < 2 and condition in ("clean", "noise") else ("position",)
+                ):
                     layers.append(
                         layer_rows(
-                            kind, model=model, clip=clip, condition=condition, state=state, depth=depth + 2 * number, seed=draw
+                            kind,
+                            model=model,
+                            clip=clip,
+                            condition=condition,
+                            state=state,
+                            depth=depth + 2 * number,
+                            seed=draw,
                         )
                     )
                 activations += activation_rows(
@@ -259,7 +277,11 @@ def run_tables(
                     seed=seed,
                 )
     nulls = pd.concat(
-        [null_rows(0.3, model=model, draws=20, seed=seed + 7) for model in models], ignore_index=True
+        [
+            null_rows(0.3, model=model, draws=20, seed=seed + 7, depth=depth + 2 * number)
+            for number, model in enumerate(models)
+        ],
+        ignore_index=True,
     )
     return {
         "layers": pd.concat(layers, ignore_index=True),

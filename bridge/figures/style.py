@@ -1,0 +1,191 @@
+"""One look for every figure: colours that colour-blind readers tell apart, quiet axes, one or many columns.
+
+Figures are made with matplotlib's objects alone: no pyplot, no global settings. Every function takes `narrow`, which
+stacks the panels in one column for a telephone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+# Okabe and Ito's palette, dark enough on white for lines.
+CONDITION_COLOURS = {"clean": "#0072B2", "stretch": "#E69F00", "mix": "#009E73", "noise": "#D55E00"}
+CONDITION_MARKERS = {"clean": "o", "stretch": "^", "mix": "s", "noise": "D"}
+MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MODEL_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK, MUTED, GRID, NULL_COLOUR = "#1d2733", "#5b6773", "#e4e8ec", "#b9c1c9"
+
+WIDE_INCHES = 10.0
+NARROW_INCHES = 4.3
+_FONT = 9.0
+# Margins of a panel in inches: its axis labels, its title, the space to the next, and above the whole figure.
+_LEFT, _BELOW, _ABOVE, _GAP, _TOP = 0.62, 0.5, 0.3, 0.16, 0.08
+
+
+def colour_of(condition: str) -> str:
+    """Colour of a condition; grey for one that is not known."""
+    return CONDITION_COLOURS.get(condition, MUTED)
+
+
+def marker_of(condition: str) -> str:
+    """Marker of a condition."""
+    return CONDITION_MARKERS.get(condition, "x")
+
+
+def grid_of_panels(
+    count: int, *, columns: int, height: float, narrow: bool, right: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of `height` inches, `columns` beside each other (one if narrow).
+
+    Margins are fixed in inches (a layout engine would draw everything twice); `right` keeps room for a colour bar.
+    """
+    columns = 1 if narrow else min(columns, count)
+    rows = ceil(count / columns)
+    width = NARROW_INCHES if narrow else WIDE_INCHES
+    total = rows * height + _TOP
+    figure = Figure(figsize=(width, total), facecolor="white")
+    each = (width - right) / columns
+    axes = []
+    for index in range(count):
+        row, column = divmod(index, columns)
+        left, bottom = column * each + _LEFT, total - _TOP - (row + 1) * height + _BELOW
+        box = (left / width, bottom / total, (each - _LEFT - _GAP) / width, (height - _BELOW - _ABOVE) / total)
+        axes.append(figure.add_axes(box))
+    for one in axes:
+        quiet(one)
+    return figure, axes
+
+
+def raise_top(figure: Figure, inches: float) -> None:
+    """Makes the figure higher at the top; panels keep their size and place from the bottom."""
+    width, before = figure.get_size_inches()
+    figure.set_size_inches(width, before + inches)
+    for one in figure.axes:
+        x0, y0, w, h = one.get_position(original=True).bounds
+        factor = before / (before + inches)
+        one.set_position((x0, y0 * factor, w, h * factor))
+
+
+def raise_bottom(figure: Figure, inches: float) -> None:
+    """Makes the figure higher at the bottom; panels keep their size and place from the top."""
+    before = float(figure.get_size_inches()[1])
+    raise_top(figure, inches)
+    after = before + inches
+    for one in figure.axes:
+        x0, y0, w, h = one.get_position(original=True).bounds
+        one.set_position((x0, y0 + inches / after, w, h))
+
+
+def quiet(axes: Axes) -> None:
+    """Axes without a box, with a pale grid behind what is drawn."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=MUTED, labelsize=_FONT - 1, length=3)
+    axes.grid(True, color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def label(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title on the left, axis labels with units."""
+    axes.set_title(title, loc="left", fontsize=_FONT + 0.5, color=INK, fontweight="bold")
+    axes.set_xlabel(x, fontsize=_FONT, color=INK)
+    axes.set_ylabel(y, fontsize=_FONT, color=INK)
+
+
+def note(axes: Axes, text: str, *, x: float = 0.98, y: float = 0.03, ha: str = "right", va: str = "bottom") -> None:
+    """A small remark inside the axes (n, reasons)."""
+    axes.text(
+        x,
+        y,
+        text,
+        transform=axes.transAxes,
+        ha=ha,
+        va=va,
+        fontsize=_FONT - 1.5,
+        color=MUTED,
+        zorder=6,
+        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.2},
+    )
+
+
+def shared_legend(figure: Figure, axes: Sequence[Axes], *, narrow: bool) -> None:
+    """One legend for all panels, above them, each label once, in as many rows as it needs."""
+    entries: dict[str, object] = {}
+    for one in axes:
+        for handle, text in zip(*one.get_legend_handles_labels(), strict=True):
+            entries.setdefault(text, handle)
+    if not entries:
+        return
+    width = float(figure.get_size_inches()[0])
+    # About 0.075 inches a letter at this size, and half an inch for the handle and the gap.
+    columns = max(1, min(len(entries), int((width - 0.2) / (0.068 * max(map(len, entries)) + 0.55))))
+    raise_top(figure, 0.2 * ceil(len(entries) / columns))
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="upper left",
+        bbox_to_anchor=(0.005, 0.995),
+        ncols=columns,
+        fontsize=_FONT - 0.5,
+        frameon=False,
+        labelcolor=INK,
+        handlelength=1.8,
+        columnspacing=1.4,
+        borderaxespad=0.1,
+    )
+
+
+def log_axis(axis: Axis) -> None:
+    """A logarithmic axis with plain numbers, few of them, whatever the range."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    low, high = sorted(axis.get_view_interval())
+    decades = np.log10(high) - np.log10(low) if low > 0 else 1.0
+    subs = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0) if decades > 0.6 else None
+    if subs is None:
+        axis.set_major_locator(MaxNLocator(5))
+    else:
+        axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
+
+
+def whole_layers(axes: Axes, depth: int) -> None:
+    """Layer numbers as ticks, at most about a dozen of them."""
+    step = max(1, ceil(depth / 12))
+    axes.set_xticks(range(1, depth + 1, step))
+
+
+def nothing(message: str, *, narrow: bool) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, (axes,) = grid_of_panels(1, columns=1, height=1.4, narrow=narrow)
+    axes.axis("off")
+    axes.text(0.5, 0.5, message, ha="center", va="center", fontsize=_FONT, color=MUTED, wrap=True)
+    return figure
+
+
+def svg_of(figure: Figure, *, salt: str) -> str:
+    """The figure as SVG text; the same figure and salt give the same bytes."""
+    buffer = io.StringIO()
+    # The hash salt can only be set through rc; the context leaves nothing behind.
+    with matplotlib.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, directory: Path, name: str) -> str:
+    """Writes name.svg and name.png (150 dots an inch) into the directory; returns the SVG text."""
+    text = svg_of(figure, salt=name)
+    (directory / f"{name}.svg").write_text(text, encoding="utf-8")
+    figure.savefig(directory / f"{name}.png", dpi=150, metadata={"Software": None})
+    return text

@@ -1,0 +1,76 @@
+"""Numbers and tables as text for the report: few digits, intervals beside effects, a dash where there is nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of text cells.
+
+    Attributes:
+        caption: what it shows, with n and units.
+        headers: of the columns.
+        rows: cells as text; escaped by the template.
+        numeric: which columns are numbers (set right-aligned).
+        emphasised: indices of rows to set apart (the paper's own).
+    """
+
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: Sequence[bool] = field(default_factory=tuple)
+    emphasised: frozenset[int] = frozenset()
+
+
+def number(value: Any, digits: int = 3, *, signed: bool = False) -> str:
+    """A number with `digits` significant digits, a typographic minus, a dash for NaN or nothing."""
+    if value is None or value is pd.NA:
+        return NOTHING
+    value = float(value)
+    if math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if size >= 5 or size < -4:
+        text = f"{value:.{max(digits - 1, 0)}e}"
+    else:
+        text = f"{value:.{max(digits - 1 - size, 0)}f}"
+    sign = "+" if signed and value > 0 else ""
+    return sign + text.replace("-", "−")
+
+
+def with_interval(effect: Any, low: Any, high: Any, digits: int = 3, *, signed: bool = True) -> str:
+    """'+0.12 [+0.05, +0.19]'; the effect alone where there is no interval."""
+    text = number(effect, digits, signed=signed)
+    ends = [number(end, digits, signed=signed) for end in (low, high)]
+    return text if NOTHING in ends or text == NOTHING else f"{text} [{ends[0]}, {ends[1]}]"
+
+
+def percent(part: float, whole: float) -> str:
+    """'40 %', a dash for nothing of nothing."""
+    return f"{100 * part / whole:.0f} %" if whole else NOTHING
+
+
+def seconds(value: Any) -> str:
+    """'12.3 s' or '3 min 05 s'."""
+    if value is None or not math.isfinite(float(value)):
+        return NOTHING
+    value = float(value)
+    return f"{value:.1f} s" if value < 100 else f"{int(value // 60)} min {int(value % 60):02d} s"
+
+
+def mebibytes(value: Any) -> str:
+    """'512 MiB'."""
+    return NOTHING if value is None else f"{float(value) / 2**20:.0f} MiB"
