@@ -6,7 +6,7 @@ precision the spectrum came in: an entropy or a log-log slope taken in float32 w
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import array_api_compat
 import numpy as np
@@ -30,7 +30,7 @@ def host_float64(values: Any, name: str) -> NDArray[np.float64]:
             values = values.detach().cpu()
             values = values.double() if not values.is_complex() else values  # NumPy has no bfloat16
         elif not array_api_compat.is_jax_array(values) and not array_api_compat.is_numpy_array(values):
-            values = np.from_dlpack(values)
+            values = np.from_dlpack(cast(Any, values))
     try:
         array = np.asarray(values)
         if np.iscomplexobj(array):

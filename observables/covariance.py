@@ -106,7 +106,7 @@ class CovarianceSums:
         Raises:
             ValueError: if there are fewer than two rows.
         """
-        values = np.linalg.eigvalsh(self.covariance())[::-1].copy()
+        values = np.array(np.linalg.eigvalsh(self.covariance())[::-1], dtype=np.float64)
         values[min(self.n - 1, values.size) :] = 0.0
         if values.size:
             values[values <= values.size * np.finfo(np.float64).eps * max(values[0], 0.0)] = 0.0

@@ -54,7 +54,7 @@ def _residual(design: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDAr
     """Least-squares coefficients and the residual sum of squares."""
     coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
     rest = y - design @ coefficients
-    return coefficients, float(rest @ rest)
+    return np.asarray(coefficients, dtype=np.float64), float(rest @ rest)
 
 
 def spectral_alpha(eigenvalues: Any, first: int = 10, last: int = 50) -> SpectralAlpha:

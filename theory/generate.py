@@ -53,10 +53,10 @@ def make_chain(
 
     Directions: v_l = kappa_l u_{l-1} + s_l n_l with n_l uniform across u_{l-1}; u_l uniform. Residual: sigma_l xi_l
     times a Haar-random isometry from the complement of v_l to that of u_l (the flat residual of T23, xi_F = xi) or,
-    where the parameters have a bulk_gap, one whose largest singular value is sigma_l xi_l and whose others are equal and give
-    that xi_F. Injections: B_l = beta_l u_l w^T + b_l Q_l, w = e_1 for all layers and Q_l a Haar-random frame across u_l
-    of min(m, d - 1) orthonormal columns; given injection_coherent c_l, the part along u_l has component c_l on w and
-    the rest of its norm beta_l in a random direction across w.
+    where the parameters have a bulk_gap, one whose largest singular value is sigma_l xi_l and whose others are equal
+    and give that xi_F. Injections: B_l = beta_l u_l w^T + b_l Q_l, w = e_1 for all layers and Q_l a Haar-random frame
+    across u_l of min(m, d - 1) orthonormal columns; given injection_coherent c_l, the part along u_l has component c_l
+    on w and the rest of its norm beta_l in a random direction across w.
 
     Args:
         parameters: of the chain, L layers; alignment[0] is never read (v_1 is uniform).

@@ -37,7 +37,7 @@ class Scaled:
 
     def singular_values(self) -> NDArray[np.float64]:
         """Singular values of `matrix`, descending, shape (..., min(p, q))."""
-        return np.linalg.svd(self.matrix, compute_uv=False)
+        return np.asarray(np.linalg.svd(self.matrix, compute_uv=False), dtype=np.float64)
 
     def log_norm(self) -> NDArray[np.float64]:
         """ln of the operator norm, shape (...); -inf for the zero matrix."""

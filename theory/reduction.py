@@ -70,8 +70,8 @@ def direction_coordinates(
 
 
 def _normalised(x: Float[Array, ...], log_scale: Float[Array, ""]) -> tuple[Any, Any]:
-    size = jnp.sqrt(jnp.sum(x * x))
-    safe = jnp.where(size > 0, size, 1.0)
+    size: Any = jnp.sqrt(jnp.sum(x * x))
+    safe: Any = jnp.where(size > 0, size, 1.0)
     return x / safe, jnp.where(size > 0, log_scale + jnp.log(safe), -jnp.inf)
 
 
@@ -88,23 +88,24 @@ def _accumulate(w: Any, gap: Any, sigma: Any) -> Any:
         y, a, log_a, n, log_n = carry
         direction, xi, gain = row
         moved = apply(xi, direction, y)
-        length = jnp.sqrt(jnp.sum(moved * moved))
+        length: Any = jnp.sqrt(jnp.sum(moved * moved))
         # A layer that sends y to 0 (xi = 0, kappa = 0) leaves any direction as good: keep the layer's own.
         y_next = jnp.where(length > 0, moved / jnp.where(length > 0, length, 1.0), direction)
         spread = apply(xi, direction, n)
         row_part = y_next @ spread
         common = jnp.maximum(log_a, log_n)
         common = jnp.where(jnp.isfinite(common), common, 0.0)
-        a_next = length * jnp.exp(log_a - common) * a + jnp.exp(log_n - common) * row_part
+        a_next: Any = length * jnp.exp(log_a - common) * a + jnp.exp(log_n - common) * row_part
         n_next = spread - y_next[:, None] * row_part[None, :]
         log_gain = jnp.log(gain)
         a_next, log_a_next = _normalised(a_next, common + log_gain)
-        n_next, log_n_next = _normalised(n_next, jnp.where(jnp.isfinite(log_n), log_n, 0.0) + log_gain)
+        log_n_before: Any = jnp.where(jnp.isfinite(log_n), log_n, 0.0)
+        n_next, log_n_next = _normalised(n_next, log_n_before + log_gain)
         log_n_next = jnp.where(jnp.isfinite(log_n), log_n_next, -jnp.inf)
         return (y_next, a_next, log_a_next, n_next, log_n_next), None
 
     first, xi, gain = w[0], gap[0], sigma[0]
-    rest = jnp.eye(w.shape[1], dtype=w.dtype) - first[:, None] * first[None, :]
+    rest: Any = jnp.eye(w.shape[1], dtype=w.dtype) - first[:, None] * first[None, :]
     n, log_n = _normalised(xi * rest, jnp.log(gain))
     start = (first, first, jnp.log(gain), n, log_n)
     carry, _ = jax.lax.scan(layer, start, (w[1:], gap[1:], sigma[1:]))
@@ -170,7 +171,7 @@ def _decompose(
         common = np.maximum(log_a[plain], log_n[plain])
         whole = np.exp(log_a[plain] - common)[:, None, None] * y[plain][:, :, None] * a[plain][:, None, :]
         whole += np.exp(log_n[plain] - common)[:, None, None] * rest[plain]
-        s = np.linalg.svd(whole, compute_uv=False)
+        s = np.asarray(np.linalg.svd(whole, compute_uv=False), dtype=np.float64)
         first[plain], second[plain] = _log_two(s[:, 0], common), _log_two(s[:, 1], common)
     return first, second
 
