@@ -188,10 +188,11 @@ def _finish(
     # QR in order of size, not division by sqrt(eigenvalue): u_i holds eps u_1, hence W y_i holds eps s_1 v_1, which A
     # would blow up to eps s_1^2 / s_i; and |R_ii| keeps small values that a Gram matrix loses below sqrt(eps) s_1.
     parts = y.to(operator.dtype).split([len(block) for block in w])
-    v, triangle = torch.linalg.qr(sum(block.T @ part for block, part in zip(w, parts, strict=True)))
+    raw = sum(block.T @ part for block, part in zip(w, parts, strict=True))
+    v, triangle = torch.linalg.qr(torch.as_tensor(raw).double())  # norms of long float32 columns are off by 1e-5
     v = v * torch.where(triangle.diagonal() < 0.0, -1.0, 1.0)
-    estimate, order = triangle.diagonal().abs().double().sort(descending=True, stable=True)
-    v, y = v[:, order], y[:, order]
+    estimate, order = triangle.diagonal().abs().sort(descending=True, stable=True)
+    v, y = v[:, order].to(operator.dtype), y[:, order]
     scale = float(estimate[0])
     zero = estimate <= _floor(operator.dtype) * scale
     estimate = torch.where(zero, 0.0, estimate)
