@@ -67,6 +67,8 @@ def build_tokenizer(sentences: Sequence[str], pieces: int, out_dir: Path) -> Whi
     (out_dir / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     config_path = out_dir / "tokenizer_config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
+    # 5 writes the special tokens under a name that 4.57 expects a mapping under; both read the older name.
+    config.pop("extra_special_tokens", None)
     config["additional_special_tokens"] = list(SPECIAL_TOKENS[1:])
     config["tokenizer_class"] = "WhisperTokenizer"
     config["model_max_length"] = 64

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from empirical.organism import batches as batches_module
 from empirical.organism import pipeline, tokens, train
 from empirical.organism.batches import IGNORED_LABEL, Batches
 from empirical.organism.corpus import TrainingData, held_out_clips, training_data
@@ -225,28 +226,33 @@ def test_some_batches_fill_the_window_and_most_do_not(tmp_path: Path, data: Trai
     assert abs(full - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 200)
 
 
-def test_added_noise_has_the_power_its_snr_says(tmp_path: Path, work: Path):
-    """Noise put on features and noise put on samples give the same mean mel power."""
+def test_added_noise_has_the_power_its_snr_says(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch):
+    """Noise put on features and noise put on samples give the same mean log power."""
+    monkeypatch.setattr(batches_module, "_GAIN_LOG10", 0.0)
+    monkeypatch.setattr(batches_module, "_TILT_LOG10", 0.0)
     log_mel = LogMel(make_feature_extractor(SHAPE))
     rng = np.random.default_rng(3)
     samples = held_out_clips(CORPUS, "held_out", "trained", 1, ToneRenderer, work)[0].samples
     power = float(np.mean(np.square(samples, dtype=np.float64)))
     features = log_mel(samples)
-    data = TrainingData(
-        features.T.numpy().astype(np.float32), np.array([0, features.shape[1]]), np.array([power]), ("the dog runs",)
-    )
-    quiet = replace(TRAINING, noise_probability=1.0, noise_snr_db=(3.0, 3.0), mask_bands=0, mask_frames=0, batch_size=1)
-    batches = make_batches(data, tmp_path, spec=replace(quiet, full_window_fraction=0.0))
-    noisy = [batches._clip_features(0, 1.0, 1.0, np.random.default_rng(seed)) - features.max() for seed in range(60)]
-    wanted = []
-    for _ in range(60):
-        noise = rng.standard_normal(len(samples)) * np.sqrt(power / 10**0.3)
-        wanted.append(normalise(log_mel.mel_power((samples + noise).astype(np.float32))) - features.max())
-    # Gain and tilt are uniform about nothing, so they leave the mean; 60 draws of gain of 1/4 * 0.6 / sqrt(3) each.
+    data = TrainingData(features.T.numpy(), np.array([0, features.shape[1]]), np.array([power]), ("the dog runs",))
+    spec = replace(TRAINING, noise_probability=1.0, noise_snr_db=(3.0, 3.0), mask_bands=0, mask_frames=0, batch_size=1)
+    batches = make_batches(data, tmp_path, spec=spec)
     quietest = features.mean(dim=1).argmin()
-    got = torch.stack([clip[quietest, 2:-4].mean() for clip in noisy])
-    expected = torch.stack([clip[quietest, 2:-4].mean() for clip in wanted]).mean()
-    assert abs(got.mean() - expected) < 5.0 * got.std() / np.sqrt(60)
+
+    def level(clip: torch.Tensor) -> float:
+        return float(clip[quietest, 2:-4].mean())
+
+    count = 60
+    got = [level(batches._clip_features(0, 1.0, 1.0, np.random.default_rng(seed))) for seed in range(count)]
+    wanted = []
+    for _ in range(count):
+        noise = rng.standard_normal(len(samples)) * np.sqrt(power / 10**0.3)
+        wanted.append(level(normalise(log_mel.mel_power((samples + noise).astype(np.float32)))))
+    # Two means of 60 independent draws: five standard errors of their difference.
+    error = np.sqrt((np.var(got) + np.var(wanted)) / count)
+    assert error < 0.25 * 0.15 / 5  # or the bound would miss a ratio wrong by 1.5 dB
+    assert abs(np.mean(got) - np.mean(wanted)) < 5.0 * error
 
 
 def test_train_makes_a_whole_checkpoint_directory(tmp_path: Path, work: Path):
