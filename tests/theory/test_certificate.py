@@ -196,7 +196,7 @@ def test_T11_rotates_below_the_critical_alignment() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=seeds(), depth=st.integers(1, 30))
+@given(seed=seeds(), depth=st.sampled_from([1, 6, 30]))
 def test_T13_bounds_the_jacobian_at_every_depth(seed: int, depth: int) -> None:
     rng = np.random.default_rng(seed)
     base = random_parameters(rng, depth)
