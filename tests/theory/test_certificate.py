@@ -29,7 +29,7 @@ def injected_scale(parameters: ChainParameters) -> float:
     return size
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(seed=seeds(), depth=st.integers(1, 9), d=st.integers(2, 8))
 def test_T15_holds_for_random_chains(seed: int, depth: int, d: int) -> None:
     rng = np.random.default_rng(seed)
@@ -52,9 +52,11 @@ def check_certificate(chain: theory.Chain, parameters: ChainParameters) -> None:
         assert s[1] <= certificate.sigma2_upper + slack
     if math.isfinite(certificate.noise_ratio_upper):
         assert across - slack <= certificate.noise_ratio_upper * (along + slack)
-    assert certificate.log_norm_upper == pytest.approx(np.log(certificate.norm_upper), rel=1e-14, abs=1e-14) or (
-        certificate.norm_upper == 0 and certificate.log_norm_upper == -math.inf
-    )
+    if certificate.norm_upper > 0:
+        # ln turns a relative rounding into an absolute one
+        assert certificate.log_norm_upper == pytest.approx(math.log(certificate.norm_upper), abs=4e-15, rel=4e-15)
+    else:
+        assert certificate.log_norm_upper == -math.inf
 
 
 @pytest.mark.parametrize("sense", ["fastest", "slowest"])
@@ -152,7 +154,7 @@ def test_T16_bounds_the_response_along_a_coherent_direction(seed: int, depth: in
     assert lower <= np.linalg.norm(jacobian, 2) + slack
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(seed=seeds(), depth=st.integers(1, 10), d=st.integers(2, 7))
 def test_T8_T9_T10_bracket_products_of_random_chains(seed: int, depth: int, d: int) -> None:
     rng = np.random.default_rng(seed)
