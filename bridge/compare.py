@@ -1,7 +1,7 @@
 """Predicted against observed: what ChainParameters say a model would do, beside what its context Jacobian did.
 
-The predictions come from `theory` and read per-layer numbers only; the observation comes from `bridge.regimes` and reads
-the measured operators only. Neither is ever tuned on the other (O7).
+The predictions come from `theory` and read per-layer numbers only; the observation comes from `bridge.regimes` and
+reads the measured operators only. Neither is ever tuned on the other (O7).
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ def _second(last: pd.Series) -> float:
 def agrees(predicted: str, seen: regimes.Observation, depth: int) -> bool | None:
     """Whether a prediction and an observation say the same; None where one of them does not decide.
 
-    The paper's I is either decay, its II the attractor; "outside the theorem" and "coexistence" predict nothing. "pinned"
-    (T26) says that the bulk neither decays nor grows: it agrees where there is no collapse and the whole depth
+    The paper's I is either decay, its II the attractor; "outside the theorem" and "coexistence" predict nothing.
+    "pinned" (T26) says that the bulk neither decays nor grows: it agrees where there is no collapse and the whole depth
     changes the arrival by less than PINNED_LOG_CHANGE nats, L |g| < 1/2, with the interval of g across 0; it
     disagrees where g or a collapse is decided otherwise.
     """
@@ -248,15 +248,15 @@ def sensitivity(
 ) -> pd.DataFrame:
     """Counts of observed regimes with each threshold halved and doubled: one row a change x model x state."""
     records = []
-    groups = [(key, rows) for key, rows in layers.groupby(KEYS, sort=True)]
+    groups = [(key, regimes.evidence(rows)) for key, rows in layers.groupby(KEYS, sort=True)]
     for name, limits in regimes.moved(thresholds).items():
         shares: dict[tuple[str, str], regimes.NullShare | None] = {}
         counts: dict[tuple[str, str], dict[str, int]] = {}
-        for key, rows in groups:
+        for key, seen_rows in groups:
             model, state = str(key[0]), str(key[3])
             if (model, state) not in shares:
                 shares[model, state] = regimes.null_share(nulls, limits, model=model, state=state)
-            seen = regimes.observe(rows, shares[model, state], limits)
+            seen = regimes.observe(seen_rows, shares[model, state], limits)
             tally = counts.setdefault((model, state), dict.fromkeys((*regimes.REGIMES, regimes.UNDECIDED), 0))
             tally[seen.regime] += 1
         records += [

@@ -68,14 +68,16 @@ def _layers(analysis: Analysis) -> str:
         below = float((rows["alignment"] < rows["bulk_gap"]).mean())
         rho = float((rows["gain"] < 1).mean())
         pieces.append(
-            f"{model}: σ ξ_F between {low:.2f} and {high:.2f} in nine layers of ten (2..L), κ below ξ_F in {below:.0%}, "
+            f"{model}: σ ξ_F between {low:.2f} and {high:.2f} in nine layers of ten (2..L), κ below ξ_F in "
+            f"{below:.0%}, "
             f"ρ below 1 in {rho:.0%}"
         )
     if not pieces:
         return ""
     return (
         "; ".join(pieces)
-        + ". Where σ ξ_F is near 1 and κ is below ξ_F the residual stream itself pins the bulk: it neither decays nor grows, "
+        + ". Where σ ξ_F is near 1 and κ is below ξ_F the residual stream itself pins the bulk: it neither decays nor "
+        "grows, "
         "whatever ρ is (T26). The paper's rule reads ρ below 1 as decay (Regime I)."
     )
 
@@ -120,7 +122,8 @@ def _certificate(analysis: Analysis) -> str:
             continue
         factor = float(np.median(known["upper_over_norm"]))
         positive, total = int(known["lower_positive"].sum()), int(known["n"].sum())
-        line = f"{state} state: bound over measured norm {factor:.3g} (median), a positive lower bound in {positive} of {total}"
+        line = f"{state} state: bound over measured norm {factor:.3g} (median), "
+        line += f"a positive lower bound in {positive} of {total}"
         if state == "sequence":
             outside = int(known["violations"].sum())
             line += f", {outside} norms outside their interval"

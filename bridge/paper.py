@@ -1,8 +1,8 @@
 """What the paper published: its numbers and its claims, each with where they stand.
 
 Viakhirev, Borodin, Mkrtchian, "From Dispersion to Attraction: Spectral Dynamics of Hallucination Across Whisper Model
-Scales", arXiv 2604.08591, Interspeech 2026. Its three models are Whisper tiny, small and large-v3-turbo. The turbo model
-has four decoder layers, as many as tiny, so scale and depth are confounded in them.
+Scales", arXiv 2604.08591, Interspeech 2026. Its three models are Whisper tiny, small and large-v3-turbo. The turbo
+model has four decoder layers, as many as tiny, so scale and depth are confounded in them.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ CLAIMS = (
     Statement(
         "C3",
         "Four conditions give rank-1 collapse",
-        "With rho >= 1, kappa close to 1, coherent injections and L xi / kappa << 1, J_L is one direction plus small noise.",
+        "With rho >= 1, kappa close to 1, coherent injections and L xi / kappa << 1, J_L is one direction plus small "
+        "noise.",
         "Regime II (P3)",
     ),
     Statement(

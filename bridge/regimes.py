@@ -173,13 +173,28 @@ def null_share(nulls: pd.DataFrame | None, thresholds: Thresholds = THRESHOLDS, 
     return NullShare(max(quantiles), min(draws)) if quantiles else None
 
 
-def observe(rows: pd.DataFrame, null: NullShare | None = None, thresholds: Thresholds = THRESHOLDS) -> Observation:
-    """Observed regime of one model x clip x condition x state (O7), raw and scale-free (O8).
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What (O7) reads of one measurement, before any threshold.
 
-    Args:
-        rows: its layers, one row each, any order.
-        null: the share of the null models, None if they were not measured.
-        thresholds: where the lines are.
+    Attributes:
+        arrival: shape (L,), NaN where not converged.
+        arrival_scale_free: the same with propagators scaled by (O8).
+        shares: shape (L,), share of the first direction of J_l.
+        share, share_error: of J_L; NaN where the first triplet is not converged, infinite where no error is known.
+        norm: ||J_L||; NaN unless converged.
+    """
+
+    arrival: NDArray[np.float64]
+    arrival_scale_free: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    share: float
+    share_error: float
+    norm: float
+
+
+def evidence(rows: pd.DataFrame) -> Evidence:
+    """What the layers of one model x clip x condition x state show.
 
     Raises:
         ValueError: if the rows are not layers 1..L of one measurement.
@@ -188,20 +203,40 @@ def observe(rows: pd.DataFrame, null: NullShare | None = None, thresholds: Thres
     layers = rows["layer"].to_numpy()
     if len(rows) == 0 or list(layers) != list(range(1, len(rows) + 1)):
         raise ValueError(f"rows must be layers 1..L, once each; got {list(layers)}")
-    arrival = rows["arrival"].to_numpy(dtype=np.float64)
     converged = np.asarray(rows["arrival_converged"], dtype=bool)
-    arrival = np.where(converged, arrival, np.nan)
-    raw = growth(arrival, thresholds.growth_level)
-    free = growth(scale_free_arrival(arrival, rows["hidden_rms"].to_numpy(dtype=np.float64)), thresholds.growth_level)
+    arrival = np.where(converged, rows["arrival"].to_numpy(dtype=np.float64), np.nan)
     last = rows.iloc[-1]
     values, flags = np.atleast_1d(last["context_s"]), np.atleast_1d(last["converged"])
-    first_ok = len(values) > 0 and bool(flags[0]) and bool(np.isfinite(values[0]))
-    norm = float(values[0]) if first_ok else float("nan")
-    share = float(last["context_share"]) if first_ok else float("nan")
-    error = _error(last["context_share_se"])
-    trend = slope(layers.astype(np.float64), rows["context_share"].to_numpy(dtype=np.float64), thresholds.growth_level)
-    decided = _decide(raw, share, error, null, thresholds)
-    decided_free = _decide(free, share, error, null, thresholds)
+    known = len(values) > 0 and bool(flags[0]) and bool(np.isfinite(values[0]))
+    return Evidence(
+        arrival=arrival,
+        arrival_scale_free=scale_free_arrival(arrival, rows["hidden_rms"].to_numpy(dtype=np.float64)),
+        shares=rows["context_share"].to_numpy(dtype=np.float64),
+        share=float(last["context_share"]) if known else float("nan"),
+        share_error=_error(last["context_share_se"]),
+        norm=float(values[0]) if known else float("nan"),
+    )
+
+
+def observe(
+    rows: pd.DataFrame | Evidence, null: NullShare | None = None, thresholds: Thresholds = THRESHOLDS
+) -> Observation:
+    """Observed regime of one model x clip x condition x state (O7), raw and scale-free (O8).
+
+    Args:
+        rows: its layers, one row each, any order; or the evidence read from them.
+        null: the share of the null models, None if they were not measured.
+        thresholds: where the lines are.
+
+    Raises:
+        ValueError: if the rows are not layers 1..L of one measurement.
+    """
+    seen = rows if isinstance(rows, Evidence) else evidence(rows)
+    raw = growth(seen.arrival, thresholds.growth_level)
+    free = growth(seen.arrival_scale_free, thresholds.growth_level)
+    layers = np.arange(1, len(seen.shares) + 1, dtype=np.float64)
+    decided = _decide(raw, seen.share, seen.share_error, null, thresholds)
+    decided_free = _decide(free, seen.share, seen.share_error, null, thresholds)
     return Observation(
         regime=decided[0],
         reason=decided[1],
@@ -210,10 +245,10 @@ def observe(rows: pd.DataFrame, null: NullShare | None = None, thresholds: Thres
         growth_scale_free=free,
         regime_scale_free=decided_free[0],
         reason_scale_free=decided_free[1],
-        share=share,
-        share_se=error,
-        share_trend=trend,
-        norm=norm,
+        share=seen.share,
+        share_se=seen.share_error,
+        share_trend=slope(layers, seen.shares, thresholds.growth_level),
+        norm=seen.norm,
         null=null,
     )
 

@@ -75,9 +75,12 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             "phase",
             "phase-map",
             "Phase map of synthetic chains, with the measured layers",
-            "Colour is the growth of ‖P_L‖ per layer of random chains with this gain and alignment: orange grows, purple decays. "
-            "Lines are the boundaries the theory draws. Marks are the models' layers 2..L (medians over clips; filled clean, "
-            "hollow stressed), on the panel whose gap is nearest to theirs. (Below the swept gains the map is carried on exactly: "
+            "Colour is the growth of ‖P_L‖ per layer of random chains with this gain and alignment: orange grows, "
+            "purple decays. "
+            "Lines are the boundaries the theory draws. Marks are the models' layers 2..L (medians over clips; "
+            "filled clean, "
+            "hollow stressed), on the panel whose gap is nearest to theirs. (Below the swept gains the map is "
+            "carried on exactly: "
             "‖P_L‖ scales with ρ to the power L.)",
             lambda narrow: figures.phase_map(sweep, run.layers, narrow=narrow),
         )
@@ -89,8 +92,10 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
                 "depth",
                 f"layers-{state}-{slug}",
                 f"{model}: σ, gap, alignment and gain by layer, {state} state",
-                "Lines are medians over clips, the blue band the middle half of clean clips. Grey: the same numbers of random "
-                "weights and of shuffled layers. σ ξ_F on the dashed line means that the bulk neither grows nor decays; ρ below "
+                "Lines are medians over clips, the blue band the middle half of clean clips. Grey: the same numbers "
+                "of random "
+                "weights and of shuffled layers. σ ξ_F on the dashed line means that the bulk neither grows nor "
+                "decays; ρ below "
                 "its dashed line is what the paper's rule calls decay.",
                 lambda narrow, m=model, s=state: figures.layer_profiles(run.layers, run.nulls, m, s, narrow=narrow),
             )
@@ -99,7 +104,8 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
                 "depth",
                 f"context-{state}-{slug}",
                 f"{model}: spectra of the context Jacobian along depth, {state} state",
-                "Solid clean, dashed stressed, the same clips; thick is s₁. A rank-1 collapse would pull s₁ away from the rest "
+                "Solid clean, dashed stressed, the same clips; thick is s₁. A rank-1 collapse would pull s₁ away "
+                "from the rest "
                 "and lift the share of the first direction above the dashed line.",
                 lambda narrow, m=model, s=state: figures.context_spectra(run.layers, run.nulls, m, s, narrow=narrow),
             )
@@ -107,15 +113,18 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             "depth",
             f"arrival-{slug}",
             f"{model}: what each layer's injection is worth at the output",
-            "Left is the first layer, right the last. A line falling to the right means that early injections arrive larger (growth, "
-            "g > 0); rising means that they decay. Scale-free: propagators divided by the growth of the residual stream.",
+            "Left is the first layer, right the last. A line falling to the right means that early injections arrive "
+            "larger (growth, "
+            "g > 0); rising means that they decay. Scale-free: propagators divided by the growth of the residual "
+            "stream.",
             lambda narrow, m=model, s=states: figures.arrival(run.layers, m, s, narrow=narrow),
         )
         easel.add(
             "paper",
             f"figure-1-{slug}",
             f"{model}: changes by layer and component (the paper's Figure 1)",
-            "Change from clean under each stress with 95 % intervals over clips; an interval across the zero line is no change seen.",
+            "Change from clean under each stress with 95 % intervals over clips; an interval across the zero line is "
+            "no change seen.",
             lambda narrow, m=model: figures.changes_by_layer(analysis.pooled, m, narrow=narrow),
         )
         easel.add(
@@ -129,7 +138,8 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
         "regimes",
         "regimes",
         "Observed regimes",
-        "Each mark is one transcript. Right of the vertical line early injections arrive larger than late ones; above the dashed "
+        "Each mark is one transcript. Right of the vertical line early injections arrive larger than late ones; "
+        "above the dashed "
         "line J_L is one direction. A bar that crosses the vertical line is undecided.",
         lambda narrow: figures.regime_plane(analysis.comparison, narrow=narrow),
     )
@@ -137,7 +147,8 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
         "regimes",
         "certificate",
         "How tight the certificate is",
-        "On the dashed diagonal the certified bound would equal the measured norm; the distance above it is how much the bound gives "
+        "On the dashed diagonal the certified bound would equal the measured norm; the distance above it is how much "
+        "the bound gives "
         "away. In the position state the chain is approximate, and the bound is not a certificate of the true norm.",
         lambda narrow: figures.certificate_gap(analysis.comparison, narrow=narrow),
     )
@@ -145,7 +156,8 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
         "wer",
         "wer",
         "Word error rates",
-        "Each mark is a clip, hollow where its audio was cut at the model's window; the black bar is the mean with its 95 % interval. "
+        "Each mark is a clip, hollow where its audio was cut at the model's window; the black bar is the mean with "
+        "its 95 % interval. "
         "Above the dashed line a transcript counts as failed.",
         lambda narrow: figures.error_rates(analysis.wer, run.clips, narrow=narrow),
     )
@@ -153,7 +165,8 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
         "paper",
         "figure-2",
         "Final decoder layer, N_eff against α (the paper's Figure 2)",
-        "One colour a model; filled clean, hollow stressed. Two separate clouds would be the paper's two clusters; note that width, depth and "
+        "One colour a model; filled clean, hollow stressed. Two separate clouds would be the paper's two clusters; "
+        "note that width, depth and "
         "transcript length move both axes too.",
         lambda narrow: figures.clouds(analysis.pooled, final_points(run.activations), run.models, narrow=narrow),
     )

@@ -40,7 +40,8 @@ def models(analysis: Analysis) -> Table:
             ]
         )
     headers = [
-        "model", "d", "L", "position state", "sequence state", "chain error", "arithmetic", "counts as", "why", "weights",
+        "model", "d", "L", "position state", "sequence state", "chain error", "arithmetic", "counts as",
+        "why", "weights",
     ]  # fmt: skip
     return Table(
         "Models and the states measured. Chain error: how far the chain of single positions is from the true Jacobian "
@@ -69,11 +70,13 @@ def wer(analysis: Analysis) -> Table:
         for row in analysis.wer.itertuples()
     ]
     headers = [
-        "model", "condition", "clips", "WER, mean [95 %]", "all words", "WER > 0.5", "of these cut", "change from clean",
+        "model", "condition", "clips", "WER, mean [95 %]", "all words", "WER > 0.5", "of these cut",
+        "change from clean",
         "q (Wilcoxon)", "mean log-prob.",
     ]  # fmt: skip
     return Table(
-        "Word error rate after Whisper's English normalisation. “Of these cut”: counted apart, because their audio exceeds the "
+        "Word error rate after Whisper's English normalisation. “Of these cut”: counted apart, because their audio "
+        "exceeds the "
         "model's window.",
         headers,
         rows,
@@ -117,7 +120,8 @@ def agreement_by_condition(analysis: Analysis) -> Table:
             cells.append(f"{int(column.fillna(False).sum())} of {decided}" if decided else NOTHING)
         rows.append(cells)
     return Table(
-        "Observed regimes by condition, as measured and scale-free (O8), and how many predictions agree, of those decided.",
+        "Observed regimes by condition, as measured and scale-free (O8), and how many predictions agree, of those "
+        "decided.",
         ["model", "state", "condition", "n", "observed", "scale-free"]
         + [PREDICTOR_TITLES[name] for name in PREDICTORS],
         rows,
@@ -146,7 +150,8 @@ def clip_regimes(analysis: Analysis) -> Table:
         for row in analysis.comparison.itertuples()
     ]
     headers = [
-        "model", "state", "condition", "clip", "paper's rule", "certificate", "mean field", "observed", "growth g", "share",
+        "model", "state", "condition", "clip", "paper's rule", "certificate", "mean field", "observed",
+        "growth g", "share",
         "null 95 %", "‖J_L‖", "why undecided",
     ]  # fmt: skip
     return Table(
@@ -178,7 +183,8 @@ def certificate(analysis: Analysis) -> Table:
         "chain error",
     ]  # fmt: skip
     return Table(
-        "The certificate's interval (T15) against the measured norm; a factor of 1 would be tight. Block sizes above one layer (T17) "
+        "The certificate's interval (T15) against the measured norm; a factor of 1 would be tight. Block sizes above "
+        "one layer (T17) "
         "are not evaluated here.",
         headers,
         rows,
@@ -218,7 +224,8 @@ def paired(analysis: Analysis) -> Table:
         for row in analysis.paired.itertuples()
     ]
     return Table(
-        "Change from clean, clip by clip: mean with 95 % bootstrap interval over clips (2,000 resamples; none below five clips), "
+        "Change from clean, clip by clip: mean with 95 % bootstrap interval over clips (2,000 resamples; none below "
+        "five clips), "
         "d_z, and q (Wilcoxon signed rank, Benjamini-Hochberg over this whole table).",
         ["model", "state", "stress", "quantity", "clips", "clean", "change [95 %]", "d_z", "q"],
         rows,

@@ -233,7 +233,7 @@ def _pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 
 def auroc(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-    """Probability that a positive (label 1) scores above a negative (label 0), ties counted half; NaN if one is absent."""
+    """Probability that a positive (label 1) scores above a negative (0), ties counted half; NaN if one is absent."""
     positive = np.asarray(labels) > 0.5
     n_pos = int(positive.sum())
     n_neg = len(positive) - n_pos
@@ -264,7 +264,7 @@ def wilcoxon(differences: ArrayLike) -> float:
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Adjusted p values (q) at a false discovery rate, Benjamini and Hochberg 1995; NaN stays NaN and is not counted."""
+    """Adjusted p values (q), Benjamini and Hochberg 1995; NaN stays NaN and is not counted."""
     p = np.asarray(p_values, dtype=np.float64)
     q = np.full(p.shape, np.nan)
     known = np.flatnonzero(np.isfinite(p))

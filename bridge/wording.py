@@ -43,10 +43,8 @@ def number(value: Any, digits: int = 3, *, signed: bool = False) -> str:
     if value == 0:
         return "0"
     size = math.floor(math.log10(abs(value)))
-    if size >= 5 or size < -4:
-        text = f"{value:.{max(digits - 1, 0)}e}"
-    else:
-        text = f"{value:.{max(digits - 1 - size, 0)}f}"
+    scientific = size >= 5 or size < -4
+    text = f"{value:.{max(digits - 1, 0)}e}" if scientific else f"{value:.{max(digits - 1 - size, 0)}f}"
     sign = "+" if signed and value > 0 else ""
     return sign + text.replace("-", "−")
 

@@ -17,8 +17,8 @@ __all__ = ["Reading", "Test", "claims"]
 def claims(run: RunTables | Analysis | str | Path) -> list[dict[str, Any]]:
     """The ledger of a run.
 
-    C1-C4 are mathematics and are tested on synthetic chains; C5-C15 speak of trained Whisper models and get a verdict only
-    from models that count as such (`bridge.identity`). What others say stands beside, under `organisms`.
+    C1-C4 are mathematics and are tested on synthetic chains; C5-C15 speak of trained Whisper models and get a verdict
+    only from models that count as such (`bridge.identity`). What others say stands beside, under `organisms`.
 
     Args:
         run: tables, their analysis, or a run directory.

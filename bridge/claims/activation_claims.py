@@ -83,8 +83,10 @@ def tail(analysis: Analysis) -> Test:
     """C10: eigenvalues 10..50 of large models' self-attention gain energy under stress."""
     return Test(
         "C10",
-        "Mean of ln lambda_i(stressed) / lambda_i(clean) over i = 10..50, self-attention, pooled, matched lengths, mean "
-        "over layers and stresses. Least effect ln 1.01. (K_f is a sum of 1 / lambda: where C8 holds in a component, its "
+        "Mean of ln lambda_i(stressed) / lambda_i(clean) over i = 10..50, self-attention, pooled, matched lengths, "
+        "mean "
+        "over layers and stresses. Least effect ln 1.01. (K_f is a sum of 1 / lambda: where C8 holds in a component, "
+        "its "
         "smallest eigenvalues lost energy.)",
         ("large",),
         LEAST_TAIL_GAIN,
@@ -135,7 +137,8 @@ def _pooled(
         tokens = f"{int(row['n_tokens_stressed'])} pooled tokens"
         note = f"by stress: {by_stress}; {tokens}" if by_stress else f"{row['reason']}; {tokens}"
         if proxy == "alpha":
-            note += f"; clean alpha {row['clean_alpha']:.2f}, a power law in {int(row['power_law_clean'])} of {int(row['rows'])} spectra"
+            fitted = f"a power law in {int(row['power_law_clean'])} of {int(row['rows'])} spectra"
+            note += f"; clean alpha {row['clean_alpha']:.2f}, {fitted}"
         interval = Interval(effect, low, high, int(row["n_clips"]), code=code)
         readings.append(Reading(name, identity.paper_family, what, interval, least, direction, note, decides))
     return readings
@@ -144,8 +147,10 @@ def _pooled(
 def clusters(analysis: Analysis) -> Test:
     """C9: in the plane of N_eff and alpha the final layers of small and large models separate."""
     test = (
-        "Silhouette (distances to the groups' centres, both axes scaled to unit variance) of per-clip points (N_eff, alpha; "
-        "K = 10) of the final decoder layer's cross-attention, grouped as the paper does: tiny and small against large; "
+        "Silhouette (distances to the groups' centres, both axes scaled to unit variance) of per-clip points (N_eff, "
+        "alpha; "
+        "K = 10) of the final decoder layer's cross-attention, grouped as the paper does: tiny and small against "
+        "large; "
         "bootstrap over clips."
     )
     points = final_points(analysis.tables.activations)
@@ -191,7 +196,7 @@ def clusters(analysis: Analysis) -> Test:
 
 
 def final_points(activations: pd.DataFrame, component: str = "cross-attention") -> pd.DataFrame:
-    """Per-clip (N_eff, alpha; K = 10) of the last decoder layer: model, clip, condition, effective_rank_10, alpha_10."""
+    """Per-clip proxies (K = 10) of the last decoder layer, one row a model x clip x condition."""
     last = activations.groupby("model")["layer"].transform("max")
     chosen = (activations["layer"] == last) & (activations["component"] == component)
     columns = ["model", "clip", "condition", "effective_rank_10", "alpha_10", "kirchhoff_10", "n_tokens"]

@@ -53,7 +53,8 @@ def training_alignment(analysis: Analysis) -> Test:
         )
     return Test(
         "C5",
-        "Would need checkpoints along a training run: mean alignment of layers 2..L against step, of several seeds. Beside "
+        "Would need checkpoints along a training run: mean alignment of layers 2..L against step, of several seeds. "
+        "Beside "
         "it, what two points can say: trained minus random weights of the same configuration.",
         (),
         LEAST_ALIGNMENT_GAIN,
@@ -90,7 +91,8 @@ def confidence(analysis: Analysis) -> Test:
         )
     return Test(
         "C11",
-        "AUROC of minus the mean token log-probability for WER > 0.5, over all clips and conditions, truncated audio left "
+        "AUROC of minus the mean token log-probability for WER > 0.5, over all clips and conditions, truncated audio "
+        "left "
         "out; bootstrap over clips. Blind would be 0.5; the claim needs less than 0.6.",
         ("tiny", "small", "large"),
         LEAST_AUROC,
@@ -128,8 +130,10 @@ def alignment(analysis: Analysis) -> Test:
             )
     return Test(
         "C12",
-        "Mean of kappa_l over layers 2..L and all conditions, measured from the propagators' singular vectors, beside random "
-        "weights and shuffled layers; bootstrap over clips. Least effect: the alignment from which the paper's Regime II is read.",
+        "Mean of kappa_l over layers 2..L and all conditions, measured from the propagators' singular vectors, "
+        "beside random "
+        "weights and shuffled layers; bootstrap over clips. Least effect: the alignment from which the paper's "
+        "Regime II is read.",
         ("large",),
         PAPER_ALIGNMENT,
         "greater",
@@ -218,8 +222,10 @@ def proxies(analysis: Analysis) -> Test:
             )
     return Test(
         "C14",
-        "Spearman correlation over clips and conditions of the final layer's cross-attention N_eff (K = 10) with the share of "
-        "the first direction of J_L, the number of tokens held fixed; bootstrap over clips. Tracking would be strongly negative.",
+        "Spearman correlation over clips and conditions of the final layer's cross-attention N_eff (K = 10) with the "
+        "share of "
+        "the first direction of J_L, the number of tokens held fixed; bootstrap over clips. Tracking would be "
+        "strongly negative.",
         ("tiny", "small", "large"),
         LEAST_CORRELATION,
         "less",
@@ -231,7 +237,8 @@ def onset(analysis: Analysis) -> Test:
     """C15: needs spectra token by token."""
     return Test(
         "C15",
-        "Would need alpha of a sliding window of tokens, aligned at the first wrong word, against the same positions of "
+        "Would need alpha of a sliding window of tokens, aligned at the first wrong word, against the same positions "
+        "of "
         "transcripts that stay right.",
         (),
         0.0,

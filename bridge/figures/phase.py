@@ -89,7 +89,7 @@ def _colour_bar(figure: Figure, axes: list[Axes], mesh: QuadMesh, *, narrow: boo
 
 
 def measured_points(layers: pd.DataFrame) -> pd.DataFrame:
-    """Median gain, alignment and gap of each model's layers 2..L, clean and stressed apart (position state if measured)."""
+    """Median gain, alignment and gap of each model's layers 2..L, clean and stressed apart; position state if there."""
     state = "position" if (layers["state"] == "position").any() else "sequence"
     rows = layers[(layers["state"] == state) & (layers["layer"] >= 2)]
     rows = rows.assign(stressed=rows["condition"] != CLEAN)
@@ -137,7 +137,7 @@ def _depth(sweep: xr.Dataset, layers: pd.DataFrame | None) -> int:
 def _extended(
     gain: NDArray[np.float64], growth: NDArray[np.float64], lowest: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The map carried on to lower gains, which is exact: ||P_L|| scales with gain^L, so growth a layer moves by ln gain."""
+    """The map carried on to lower gains: ||P_L|| scales with gain^L exactly, so growth a layer moves by ln gain."""
     if lowest >= gain[0]:
         return gain, growth
     ratio = gain[1] / gain[0]

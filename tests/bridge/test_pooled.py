@@ -42,14 +42,37 @@ def test_batch_proxies_know_no_value_where_eigenvalues_are_missing():
     assert all(np.isnan(values).all() for values in pooled.batch_proxies(spectrum[:, :20], 50).values())
 
 
-def test_repooling_every_clip_once_is_the_pooled_covariance():
+def test_drawing_every_clip_once_is_the_pooled_covariance():
     rng = np.random.default_rng(1)
     rows = [rng.normal(size=(n, 8)) + 3 for n in (5, 9, 7)]
-    values = pooled._Moments(rows, np.full(8, 3.0)).eigenvalues(np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]]))
-    for weights, found in (([0, 1, 2], values[0]), ([0, 0, 2], values[1])):
-        expected = CovarianceSums.from_rows(np.concatenate([rows[i] for i in weights])).eigenvalues()
-        # Eigenvalues of an 8 x 8 float64 covariance from two routes: errors of some eps times the largest.
-        assert found == pytest.approx(expected, abs=64 * np.finfo(float).eps * expected[0])
+    sums = pooled._pool(rows)
+    found = pooled._Resampled(rows, sums).eigenvalues(np.ones((1, 3)))[0]
+    expected = CovarianceSums.from_rows(np.concatenate(rows)).eigenvalues()
+    # Eigenvalues of an 8 x 8 float64 covariance from two routes: errors of some eps times the largest.
+    assert found == pytest.approx(expected, abs=64 * np.finfo(float).eps * expected[0])
+
+
+def clustered(
+    rng: np.random.Generator, decay: float = 1.5, d: int = 60, clips: int = 24, n: int = 10
+) -> list[np.ndarray]:
+    """Clips with offsets of their own, so that tokens of one clip belong together."""
+    scale = np.arange(1, d + 1) ** (-decay / 2)
+    return [(rng.normal(size=(n, d)) + 0.7 * rng.normal(size=d)) * scale for _ in range(clips)]
+
+
+def test_resampled_spread_is_that_of_fresh_data():
+    """The bootstrap's standard deviation against that of 60 data sets drawn anew; re-pooling would be 2-3 times it."""
+    rng = np.random.default_rng(2)
+    fresh = np.array([pooled._pool(clustered(rng)).eigenvalues() for _ in range(60)])
+    spread = {name: values.std() for name, values in pooled.batch_proxies(fresh, 50).items()}
+    weights = pooled._weights(24, 300, 1)
+    drawn = [
+        pooled._Resampled(rows, pooled._pool(rows)).eigenvalues(weights) for rows in (clustered(rng) for _ in range(8))
+    ]
+    for name, value in spread.items():
+        found = np.mean([pooled.batch_proxies(one, 50)[name].std() for one in drawn])
+        # 60 draws give a standard deviation to 9 %, and the first order is right to about 20 %: half to double is far.
+        assert 0.6 * value < found < 1.6 * value, name
 
 
 def test_matched_lengths_use_as_many_tokens_of_both():
@@ -103,17 +126,3 @@ def test_pooling_is_its_seed():
     pd.testing.assert_frame_equal(
         pooled.pool(frame, seed=1, resamples=10).layers, pooled.pool(frame, seed=1, resamples=10).layers
     )
-
-
-def test_wide_models_get_fewer_resamples_and_the_widest_none():
-    assert pooled.resamples_for(128) == 200
-    assert 0 < pooled.resamples_for(384) < 200
-    assert pooled.resamples_for(1280) == 0
-
-
-def test_many_clips_are_dealt_into_blocks_that_keep_every_row():
-    items = [np.full((2, 3), float(index)) for index in range(150)]
-    blocks = pooled._blocks(items)
-    assert len(blocks) == pooled.MAX_BLOCKS
-    assert sum(len(block) for block in blocks) == 300
-    assert sorted(np.concatenate(blocks)[:, 0]) == sorted(np.concatenate(items)[:, 0])

@@ -121,7 +121,8 @@ def test_results_are_strict_json_and_complete(run):
 
     found = json.loads((run / "results.json").read_text(encoding="utf-8"), parse_constant=refuse)
     for key in (
-        "schema_version", "models", "claims", "provenance", "regimes", "agreement", "tables", "wer", "quarantine", "timings",
+        "schema_version", "models", "claims", "provenance", "regimes", "agreement", "tables", "wer", "quarantine",
+        "timings",
         "headline", "thresholds", "sensitivity", "certificate",
     ):  # fmt: skip
         assert key in found

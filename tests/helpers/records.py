@@ -42,7 +42,7 @@ def _complete(first: NDArray[np.float64], rng: np.random.Generator) -> NDArray[n
 def dense_chain(
     depth: int, d: int, m: int, *, sigma: float, kappa: float, xi: float, rank: int, rng: np.random.Generator
 ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    """Propagators A_1..A_L (d x d) with sigma, xi and kappa exact, and injections B_1..B_L (d x m) along u_l (rank 1) or not."""
+    """Propagators (d x d) with sigma, xi and kappa exact, and injections (d x m) along u_l (rank 1) or not."""
     w = np.zeros(m)
     w[0] = 1.0
     u_before = _orthogonal(d, rng)[:, 0]
