@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 NAME ?= default
 WORKERS ?= 2
 
-.PHONY: run test lint types layers wheel-smoke check clean
+.PHONY: run test lint types layers wheel-smoke bench check clean
 
 run: $(VENV)/.installed
 	$(BIN)/spi run --out runs/$(NAME)
@@ -25,6 +25,10 @@ layers: $(VENV)/.installed-dev
 
 wheel-smoke: $(VENV)/.installed-dev
 	$(BIN)/python tests/wheel_smoke.py
+
+# Each prints its ratio to a peer timed in the same run, and the limit it should keep.
+bench: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks -q -s
 
 check: lint types layers wheel-smoke test
 
