@@ -25,6 +25,7 @@ from empirical.activations import capture
 from empirical.audio import AudioError, load_audio
 from empirical.checkpoint import DTYPES, Checkpoint, from_model, load_checkpoint
 from empirical.clips import Clip, find_clips
+from empirical.manifest import samples_sha256
 from empirical.measurement import STATES, State, measure_decoder
 from empirical.stress import PoolClip, StressError, StressResult, apply, stressor
 from empirical.transcribe import Transcript, encode, encoder_states, transcribe, word_errors
@@ -245,7 +246,7 @@ def clip_row(checkpoint: Checkpoint, prepared: Prepared) -> dict[str, Any]:
         "achieved": json.dumps(stressed.achieved, sort_keys=True),
         "stress_parameters": json.dumps(stressed.parameters, sort_keys=True),
         "source_sha256": _file_sha256(clip.path),
-        "result_sha256": hashlib.sha256(np.ascontiguousarray(stressed.samples, dtype="<f4").tobytes()).hexdigest(),
+        "result_sha256": samples_sha256(stressed.samples),
         "seed": prepared.seed,
     }
 
