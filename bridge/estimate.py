@@ -139,11 +139,11 @@ def matrix_speed(size: int = 384, *, clock: Callable[[], float] = time.perf_coun
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: "40 s", "3 min", "2.5 h"."""
-    if seconds < 90:
+    """Seconds as a person says them: "40 s", "3.5 min", "2.5 h"."""
+    if seconds < 120:
         return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
 
 

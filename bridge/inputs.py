@@ -106,7 +106,9 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
         NoUsableAudioError: if no file passes the gate.
     """
     arguments = {"models": config.model, "audio": config.audio}
-    listed = _value(next(pool.run([worker_job("list", "list_inputs", arguments)])))
+    # The other worker gets its libraries ready meanwhile: importing them takes seconds.
+    first = [worker_job("list", "list_inputs", arguments), worker_job("warm", "import_libraries", {})]
+    listed = {reply.key: _value(reply) for reply in pool.run(first[: pool.workers])}["list"]
     clips = [ClipInput(**clip) for clip in listed["clips"]]
     if not listed["models"]:
         raise ModelError("no organism is bundled with this installation; pass --model with a checkpoint directory")

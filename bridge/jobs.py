@@ -5,6 +5,7 @@ The parent process imports neither, so it starts at once and stays small.
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from functools import lru_cache
@@ -55,6 +56,12 @@ def list_inputs(models: tuple[str, ...], audio: str | None) -> dict[str, Any]:
         ],
         "rejected": [{"path": str(bad.path), "code": bad.code, "detail": bad.detail} for bad in rejected],
     }
+
+
+def import_libraries() -> None:
+    """Imports what measuring needs, so that it is there when the first task comes."""
+    for name in ("empirical.analyze", "transformers.models.whisper.modeling_whisper"):
+        importlib.import_module(name)
 
 
 def inspect_model(reference: str, dtype: str) -> dict[str, Any]:
@@ -184,6 +191,13 @@ def sweep(path: str) -> dict[str, Any]:
     start = time.perf_counter()
     computed = write_sweep(default_sweep(), Path(path))
     return {"seconds": time.perf_counter() - start, "computed": computed}
+
+
+def write_report(run_directory: str) -> None:
+    """Makes report.html, results.json and the figures from the records of a run."""
+    from bridge.report import write_report as write
+
+    write(run_directory)
 
 
 @lru_cache(maxsize=1)

@@ -133,7 +133,6 @@ def run(
                 say(str(plan.estimate))
                 with watch.stage("measure"):
                     _measure(pool, store, plan, outcomes, sweep=sweep, quiet=quiet)
-                pool.stop()
                 tasks = [*plan.tasks, *plan.nulls]
                 with watch.stage("merge"):
                     write_records(store, inputs, plan.tasks, plan.nulls, outcomes)
@@ -142,7 +141,7 @@ def run(
                 counts = outcomes.counts(tasks)
                 if report and counts["ok"]:
                     with watch.stage("report"):
-                        _report(store.root)
+                        _report(pool, store.root)
                     write_timings(store, watch, tasks, outcomes, pool)
     except KeyboardInterrupt:
         raise RunInterruptedError(_how_to_resume(len(outcomes.parts), command)) from None
@@ -230,10 +229,11 @@ def _measure(pool: WorkerPool, store: RunStore, plan: Plan, outcomes: Outcomes, 
             bar.update()
 
 
-def _report(directory: Path) -> None:
-    from bridge.report import write_report
-
-    write_report(directory)
+def _report(pool: WorkerPool, directory: Path) -> None:
+    """Writes the report in a worker, where every library has one thread: many small matrices are slower with two."""
+    (reply,) = pool.run([worker_job("report", "write_report", {"run_directory": str(directory)})])
+    if reply.failure is not None:
+        raise RuntimeError(f"the report could not be made; the records are whole\n{reply.failure.trace}")
 
 
 @contextlib.contextmanager

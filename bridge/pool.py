@@ -97,7 +97,7 @@ class WorkerPool:
     def __init__(self, workers: int, environment: Mapping[str, str] | None = None) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1; got {workers}")
-        self._count = workers
+        self.workers = workers
         self._environment = {**dict.fromkeys(_THREAD_VARIABLES, "1"), **(environment or {})}
         self._idle: list[_Worker] = []
         self._busy: dict[_Worker, Job] = {}
@@ -117,7 +117,7 @@ class WorkerPool:
         """
         waiting = deque(jobs)
         while waiting or self._busy:
-            while waiting and len(self._busy) < self._count:
+            while waiting and len(self._busy) < self.workers:
                 worker = self._idle.pop() if self._idle else _Worker(self._environment)
                 job = waiting.popleft()
                 self._busy[worker] = job
@@ -208,6 +208,15 @@ def peak_rss_bytes() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if os.uname().sysname == "Darwin" else peak * 1024)
+
+
+def limit_threads() -> None:
+    """One thread for the libraries this process has not imported yet, unless the user's environment says otherwise.
+
+    What is left to do outside the workers is many small matrices, which a second thread only makes slower.
+    """
+    for name in _THREAD_VARIABLES:
+        os.environ.setdefault(name, "1")
 
 
 @contextlib.contextmanager

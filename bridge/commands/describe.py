@@ -80,6 +80,9 @@ def _load(directory: Path) -> RunTables:
     """
     if not (directory / "settings.json").is_file():
         raise ConfigError(f"{directory} is not a run directory: it has no settings.json")
+    from bridge.pool import limit_threads
+
+    limit_threads()
     import pyarrow as pa
 
     from bridge.tables import load_run

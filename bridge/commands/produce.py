@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +46,9 @@ def stress(
     audio: Annotated[Path, typer.Option(help="Directory of audio.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Manifest to write, JSON lines.", show_default=False)],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="The first N clips, which are then mixed among themselves.")
+    ] = None,
     conditions: Annotated[
         str | None, typer.Option(help="Apply all of these to every clip. Default: one stress a clip, by seed.")
     ] = None,
@@ -53,23 +57,37 @@ def stress(
 ) -> None:
     """Builds the "Hell" set: a manifest that fixes utterance, stress, parameters, achieved values and hashes."""
     chosen = None if conditions is None else make_config(None, {"conditions": conditions}).conditions
+    from tqdm import tqdm
+
     from empirical.clips import ClipError, scan_clips
     from empirical.manifest import write_manifest
 
-    if not audio.exists():
-        raise NoUsableAudioError(f"{audio}: no such directory")
     try:
         scan = scan_clips(audio)
     except ClipError as error:
         raise NoUsableAudioError(str(error)) from error
-    made = write_manifest(scan.clips, chosen, seed, out, audio_dir=write_audio)
-    outcome = {"manifest": str(out), "lines": made}
+    clips = scan.clips[:limit]
+    try:
+        with tqdm(total=len(clips), desc="stressing", unit="clip", file=sys.stderr, disable=None) as bar:
+            made = write_manifest(
+                clips, chosen, seed, out, write_audio, rejected=scan.rejected, progress=lambda: bar.update() and None
+            )
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    if not made.lines:
+        raise NoUsableAudioError(f"no clip of {audio} could be stressed; see {made.quarantine}")
+    outcome = {"manifest": str(out), "lines": made.lines, "quarantined": made.quarantined}
+    if made.quarantine is not None:
+        outcome["quarantine"] = str(made.quarantine)
     typer.echo(json.dumps(outcome, indent=2) if as_json else _in_words(outcome))
 
 
 def _spec(grids: dict[str, str | None], numbers: dict[str, int | None]) -> SweepSpec:
     from dataclasses import replace
 
+    from bridge.pool import limit_threads
+
+    limit_threads()
     import theory
 
     changes: dict[str, Any] = {name: _grid(name, text) for name, text in grids.items() if text is not None}

@@ -8,9 +8,9 @@ from pathlib import Path
 from bridge.store import Part
 from bridge.tasks import Task
 from tests.bridge import fake_jobs
-from tests.bridge.fake_jobs import gate_audio, inspect_model, list_inputs, sweep
+from tests.bridge.fake_jobs import gate_audio, import_libraries, inspect_model, list_inputs, sweep
 
-__all__ = ["gate_audio", "inspect_model", "list_inputs", "measure", "sweep"]
+__all__ = ["gate_audio", "import_libraries", "inspect_model", "list_inputs", "measure", "sweep"]
 
 
 def measure(run_directory: str, settings: str, task: Task) -> Part:

@@ -104,6 +104,23 @@ def test_what_lies_beside_the_records_says_what_was_run(audio: Path, tmp_path: P
     assert timings["peak_rss_bytes"]["parent"] > 0 and len(timings["peak_rss_bytes"]["workers"]) == 1
 
 
+def test_the_report_is_made_from_the_records_and_timed(audio: Path, tmp_path: Path) -> None:
+    config = _config(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
+    summary = pipeline.run(config)
+    assert summary.report == tmp_path / "run" / "report.html" and summary.report.exists()
+    assert summary.results is not None and summary.results.exists()
+    timings = json.loads((tmp_path / "run" / "timings.json").read_text(encoding="utf-8"))
+    assert timings["stages"]["report"] > 0
+
+
+def test_a_report_that_fails_leaves_the_records_and_says_why(audio: Path, tmp_path: Path) -> None:
+    _run(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
+    (tmp_path / "run" / "no-report").touch()
+    with pytest.raises(RuntimeError, match=r"(?s)the records are whole.*no report today"):
+        pipeline.run(_config(audio, tmp_path / "run", limit=1, conditions="clean", states="position"))
+    assert _tables(tmp_path / "run")["layers"].num_rows == 6
+
+
 def test_the_number_of_workers_changes_no_number(audio: Path, tmp_path: Path) -> None:
     _run(audio, tmp_path / "one", workers=1)
     _run(audio, tmp_path / "three", workers=3)
