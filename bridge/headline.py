@@ -10,7 +10,9 @@ import pandas as pd
 
 from bridge.analysis import Analysis
 from bridge.compare import PREDICTOR_TITLES, PREDICTORS
+from bridge.statistics import bootstrap_mean
 from bridge.tables import CLEAN, conditions_of
+from bridge.wording import with_interval
 
 
 def headline(analysis: Analysis, ledger: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -20,6 +22,7 @@ def headline(analysis: Analysis, ledger: list[dict[str, Any]]) -> list[dict[str,
         ("Do the models listen?", _listening(analysis)),
         ("What the layers are like", _layers(analysis)),
         ("What the context Jacobian does", _observed(analysis)),
+        ("Decay of what?", _parts(analysis)),
         ("Predicted against observed", _agreement(analysis)),
         ("The certificate", _certificate(analysis)),
         ("The paper's claims", _claims(ledger)),
@@ -99,6 +102,36 @@ def _observed(analysis: Analysis) -> str:
             f"{state} state: {counts} ({collapse}); scale-free the regime differs in {differs} of {len(rows)}"
         )
     return "; ".join(pieces) + "."
+
+
+def _parts(analysis: Analysis) -> str:
+    """Whether g is made by the propagators or by the injections."""
+    pieces, disguised = [], []
+    state = _main_state(analysis.tables.layers)
+    for model, rows in analysis.comparison[analysis.comparison["state"] == state].groupby("model", sort=False):
+        whole, made, passed = (
+            bootstrap_mean(rows[column], list(rows["clip"]), seed=analysis.tables.seed)
+            for column in ("growth", "growth_injection", "growth_transmission")
+        )
+        pieces.append(
+            f"{model}: g = {with_interval(whole.effect, whole.low, whole.high, 2)} nats a layer, of which "
+            f"{with_interval(made.effect, made.low, made.high, 2)} from the injections and "
+            f"{with_interval(passed.effect, passed.low, passed.high, 2)} from the propagators"
+        )
+        if whole.high < 0 <= passed.high:
+            disguised.append(str(model))
+    if not pieces:
+        return ""
+    text = "; ".join(pieces) + f" ({state} state, mean over clips and conditions)."
+    if disguised:
+        text += (
+            f" In {' and '.join(disguised)} early injections arrive smaller because later layers inject more, not "
+            "because "
+            "propagators shrink what passes through them: the decay that the paper's rule foretells is seen, the "
+            "mechanism "
+            "it gives is not."
+        )
+    return text
 
 
 def _agreement(analysis: Analysis) -> str:

@@ -76,7 +76,9 @@ class Observation:
         margin: distance to the nearest line in log units (nats a layer for g, nats of noise ratio for the share),
             errors taken off; negative or NaN where undecided.
         growth: g with its interval, nats a layer (raw).
-        growth_scale_free: the same of the propagators scaled by (O8).
+        growth_injection, growth_transmission: the two parts g is the sum of: the slope of ln of the injections' own
+            size, and of what the propagators make of them. Only the second is growth or decay along depth.
+        growth_scale_free: g with the propagators scaled by (O8).
         regime_scale_free, reason_scale_free: the classification under (O8).
         share, share_se: share of ||J_L||_F^2 in the first direction.
         share_trend: slope of that share over the layers, per layer.
@@ -88,6 +90,8 @@ class Observation:
     reason: str
     margin: float
     growth: Slope
+    growth_injection: Slope
+    growth_transmission: Slope
     growth_scale_free: Slope
     regime_scale_free: str
     reason_scale_free: str
@@ -173,6 +177,12 @@ def null_share(nulls: pd.DataFrame | None, thresholds: Thresholds = THRESHOLDS, 
     return NullShare(max(quantiles), min(draws)) if quantiles else None
 
 
+def transmission(arrival: NDArray[np.float64], injection: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the propagators after each layer make of its injection: arrival over the injection's size, shape (L,)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(injection > 0, arrival / injection, np.nan)
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What (O7) reads of one measurement, before any threshold.
@@ -180,6 +190,7 @@ class Evidence:
     Attributes:
         arrival: shape (L,), NaN where not converged.
         arrival_scale_free: the same with propagators scaled by (O8).
+        injection: shape (L,), hypot(||u^T B_l||, ||(I - u u^T) B_l||), between ||B_l|| and sqrt(2) ||B_l||.
         shares: shape (L,), share of the first direction of J_l.
         share, share_error: of J_L; NaN where the first triplet is not converged, infinite where no error is known.
         norm: ||J_L||; NaN unless converged.
@@ -187,6 +198,7 @@ class Evidence:
 
     arrival: NDArray[np.float64]
     arrival_scale_free: NDArray[np.float64]
+    injection: NDArray[np.float64]
     shares: NDArray[np.float64]
     share: float
     share_error: float
@@ -211,6 +223,9 @@ def evidence(rows: pd.DataFrame) -> Evidence:
     return Evidence(
         arrival=arrival,
         arrival_scale_free=scale_free_arrival(arrival, rows["hidden_rms"].to_numpy(dtype=np.float64)),
+        injection=np.hypot(
+            rows["injection_along"].to_numpy(dtype=np.float64), rows["injection_across"].to_numpy(dtype=np.float64)
+        ),
         shares=rows["context_share"].to_numpy(dtype=np.float64),
         share=float(last["context_share"]) if known else float("nan"),
         share_error=_error(last["context_share_se"]),
@@ -242,6 +257,8 @@ def observe(
         reason=decided[1],
         margin=decided[2],
         growth=raw,
+        growth_injection=growth(seen.injection, thresholds.growth_level),
+        growth_transmission=growth(transmission(seen.arrival, seen.injection), thresholds.growth_level),
         growth_scale_free=free,
         regime_scale_free=decided_free[0],
         reason_scale_free=decided_free[1],

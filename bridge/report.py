@@ -19,7 +19,7 @@ from bridge.claims.activation_claims import final_points
 from bridge.compare import PREDICTOR_TITLES, PREDICTORS
 from bridge.figures.activations import COMPONENTS
 from bridge.results import quarantine_counts, strict, write_results
-from bridge.wording import number, with_interval
+from bridge.wording import number, subscripts, with_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -79,7 +79,10 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             "purple decays. "
             "Lines are the boundaries the theory draws. Marks are the models' layers 2..L (medians over clips; "
             "filled clean, "
-            "hollow stressed), on the panel whose gap is nearest to theirs. (Below the swept gains the map is "
+            "hollow stressed), on the panel whose gap is nearest to their bulk gap ξ_F: the swept chains have flat "
+            "residuals, for which both "
+            "are one, and ξ_F sets the colour; the certified lines would use the models' larger ξ. (Below the swept "
+            "gains the map is "
             "carried on exactly: "
             "‖P_L‖ scales with ρ to the power L.)",
             lambda narrow: figures.phase_map(sweep, run.layers, narrow=narrow),
@@ -115,8 +118,9 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             f"{model}: what each layer's injection is worth at the output",
             "Left is the first layer, right the last. A line falling to the right means that early injections arrive "
             "larger (growth, "
-            "g > 0); rising means that they decay. Scale-free: propagators divided by the growth of the residual "
-            "stream.",
+            "g > 0); "
+            "rising means that they decay. The middle panels divide by the injection's own size: what is left is the "
+            "propagators' doing. Scale-free: propagators divided by the growth of the residual stream.",
             lambda narrow, m=model, s=states: figures.arrival(run.layers, m, s, narrow=narrow),
         )
         easel.add(
@@ -203,6 +207,7 @@ def render(analysis: Analysis, results: dict[str, Any], shown: dict[str, list[Sh
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sub"] = subscripts
     run = analysis.tables
     return environment.get_template("report.html.j2").render(
         css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),

@@ -10,7 +10,7 @@ from bridge import regimes, tables
 from bridge.analysis import Analysis
 from bridge.compare import PREDICTOR_TITLES, PREDICTORS
 from bridge.pooled import ALL_STRESSES
-from bridge.wording import NOTHING, Table, mebibytes, number, percent, seconds, with_interval
+from bridge.wording import NOTHING, Table, fixed, fixed_interval, mebibytes, number, percent, seconds, with_interval
 
 
 def models(analysis: Analysis) -> Table:
@@ -59,11 +59,11 @@ def wer(analysis: Analysis) -> Table:
             row.model,
             row.condition,
             str(row.n),
-            with_interval(row.wer, row.low, row.high, signed=False),
-            number(row.pooled_wer),
+            fixed_interval(row.wer, row.low, row.high, 2, signed=False),
+            fixed(row.pooled_wer, 2),
             str(row.above_half),
             str(row.above_half_truncated),
-            with_interval(row.change, row.change_low, row.change_high),
+            fixed_interval(row.change, row.change_low, row.change_high, 2),
             number(row.q, 2),
             number(row.avg_logprob),
         ]
@@ -246,12 +246,14 @@ def paper_form(analysis: Analysis, component: str, length: str) -> Table:
             cells += ["as published", NOTHING]
         else:
             cells += ["all stresses" if row["stress"] == ALL_STRESSES else row["stress"], str(int(row["n_clips"]))]
-        for proxy, digits in (("n_eff_pct", 3), ("log10_kf", 3), ("alpha", 3)):
-            cells.append(
-                with_interval(*(row.get(f"d_{proxy}{end}") for end in ("", "_low", "_high")), digits)
-                if row["reason"] == "ok"
-                else str(row["reason"]).replace("_", " ")
-            )
+        for proxy, decimals in (("n_eff_pct", 1), ("log10_kf", 2), ("alpha", 2)):
+            values = [row.get(f"d_{proxy}{end}") for end in ("", "_low", "_high")]
+            if row["source"] == "paper":  # as published, digit by digit
+                cells.append(f"{values[0]:+g}".replace("-", "−"))
+            elif row["reason"] == "ok":
+                cells.append(fixed_interval(*values, decimals))
+            else:
+                cells.append(str(row["reason"]).replace("_", " "))
         rows.append(cells)
     how = (
         "both conditions cut to the shorter, clip by clip"

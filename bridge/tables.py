@@ -182,6 +182,7 @@ QUANTITIES = {
     "share": "share of the first direction of J_L",
     "ratio": "σ₂/σ₁ of J_L",
     "growth": "growth g (nats a layer)",
+    "growth_transmission": "part of g made by the propagators",
     "log_sigma": "mean ln σ, layers 2..L",
     "bulk_gap": "mean bulk gap ξ_F, layers 2..L",
     "alignment": "mean alignment κ, layers 2..L",
@@ -195,9 +196,9 @@ def clip_quantities(layers: pd.DataFrame, comparison: pd.DataFrame, clips: pd.Da
     keys = ["model", "clip", "condition", "state"]
     later = layers[layers["layer"] >= 2].assign(log_sigma=lambda rows: np.log(rows["sigma"].where(rows["sigma"] > 0)))
     means = later.groupby(keys)[["log_sigma", "bulk_gap", "alignment", "gain"]].mean().reset_index()
-    table = comparison[[*keys, "norm", "sigma2", "share", "growth", "observed", "n_tokens"]].merge(
-        means, on=keys, how="left"
-    )
+    table = comparison[
+        [*keys, "norm", "sigma2", "share", "growth", "growth_transmission", "observed", "n_tokens"]
+    ].merge(means, on=keys, how="left")
     norm = table["norm"].where(table["norm"] > 0)
     table["log_norm"], table["ratio"] = np.log(norm), table["sigma2"] / norm
     columns = ["wer", "truncated", "avg_logprob", "compression_ratio"]

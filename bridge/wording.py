@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup, escape
 
 NOTHING = "–"
 
@@ -56,6 +58,19 @@ def with_interval(effect: Any, low: Any, high: Any, digits: int = 3, *, signed: 
     return text if NOTHING in ends or text == NOTHING else f"{text} [{ends[0]}, {ends[1]}]"
 
 
+def fixed(value: Any, decimals: int, *, signed: bool = False) -> str:
+    """A number with so many decimals, for columns that are compared line by line."""
+    if value is None or value is pd.NA or not math.isfinite(float(value)):
+        return number(value)
+    return (f"{float(value):+.{decimals}f}" if signed else f"{float(value):.{decimals}f}").replace("-", "−")
+
+
+def fixed_interval(effect: Any, low: Any, high: Any, decimals: int, *, signed: bool = True) -> str:
+    """'+0.12 [+0.05, +0.19]' with so many decimals."""
+    text, *ends = (fixed(value, decimals, signed=signed) for value in (effect, low, high))
+    return text if NOTHING in ends or text == NOTHING else f"{text} [{ends[0]}, {ends[1]}]"
+
+
 def percent(part: float, whole: float) -> str:
     """'40 %', a dash for nothing of nothing."""
     return f"{100 * part / whole:.0f} %" if whole else NOTHING
@@ -72,3 +87,11 @@ def seconds(value: Any) -> str:
 def mebibytes(value: Any) -> str:
     """'512 MiB'."""
     return NOTHING if value is None else f"{float(value) / 2**20:.0f} MiB"
+
+
+_SUBSCRIPT = re.compile(r"(?<![A-Za-z0-9.-])([A-Zdκξρσρλ]|Λ)_(eff|max|min|chain|F|f|L|l|z|c)(?![A-Za-z0-9_])")
+
+
+def subscripts(text: str) -> Markup:
+    """The text escaped for HTML, with symbols such as ξ_F and J_L set as in print."""
+    return Markup(_SUBSCRIPT.sub(r"<i>\1</i><sub>\2</sub>", str(escape(text))))

@@ -157,7 +157,18 @@ def jacobian(analysis: Analysis) -> Test:
             growth = statistics.bootstrap_mean(rows["growth"], clips, seed=seed)
             share = statistics.bootstrap_mean(rows["share"], clips, seed=seed)
             family = identity.paper_family
+            passed = statistics.bootstrap_mean(rows["growth_transmission"], clips, seed=seed)
             readings += [
+                Reading(
+                    name,
+                    family,
+                    "part of g that the propagators make (the rest is the injections' own size)",
+                    passed,
+                    0.0,
+                    "less",
+                    f"{state} state",
+                    decides=False,
+                ),
                 Reading(
                     name, family, "growth g, nats a layer", growth, 0.0, "less", note, decides=chosen and not large
                 ),

@@ -14,8 +14,8 @@ from bridge.tables import conditions_of
 
 COMPONENTS = ("cross-attention", "self-attention", "feed-forward")
 PROXY_LABELS = {
-    "n_eff_pct": ("N_eff", "change of N_eff (%)"),
-    "log10_kf": ("K_f", "change of log₁₀ K_f"),
+    "n_eff_pct": ("$N_{eff}$", "change of $N_{eff}$ (%)"),
+    "log10_kf": ("$K_f$", "change of $\\log_{10} K_f$"),
     "alpha": ("α", "change of α"),
 }
 
@@ -112,8 +112,8 @@ def clouds(pooled: Pooled, points: pd.DataFrame, models: Sequence[str], *, narro
                 fontsize=7,
                 color=style.MUTED,
             )
-    style.label(axes[0], "clip by clip, K = 10", "N_eff (of 10)", "α over modes 1..10")
-    style.label(axes[1], "pooled, K = 50, with resamples", "N_eff (of 50)", "α over modes 10..50")
+    style.label(axes[0], "clip by clip, K = 10", "$N_{eff}$ (of 10)", "α over modes 1..10")
+    style.label(axes[1], "pooled, K = 50, with resamples", "$N_{eff}$ (of 50)", "α over modes 10..50")
     style.note(axes[0], f"n = {len(points)} transcripts")
     style.shared_legend(figure, axes, narrow=narrow)
     return figure
@@ -138,7 +138,7 @@ def tail_ratios(pooled: Pooled, model: str, *, narrow: bool = False) -> Figure:
             one.fill_between(x, low, high, color=style.colour_of(stress), alpha=0.15, linewidth=0)
         one.axhline(1.0, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
         style.log_axis(one.yaxis)
-        style.label(one, f"{component}, last layer", "mode i", "λᵢ stressed / λᵢ clean")
+        style.label(one, f"{component}, last layer", "mode i", "$\\lambda_i$ stressed / $\\lambda_i$ clean")
     style.note(axes[0], f"n = {int(last['n_clips'].min())} clips, matched lengths")
     style.shared_legend(figure, axes, narrow=narrow)
     return figure

@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bridge.figures import style
-from bridge.regimes import THRESHOLDS, scale_free_arrival
+from bridge.regimes import THRESHOLDS, evidence, transmission
 from bridge.tables import CLEAN, conditions_of
 
 LAYER_PANELS = (
     ("sigma", "σ, largest singular value", "σ", "log"),
     ("gap", "ξ = σ₂/σ₁ (large means no gap)", "ξ", "linear"),
-    ("bulk_gap", "bulk gap ξ_F", "ξ_F", "linear"),
-    ("pinning", "σ ξ_F, growth of the bulk", "σ ξ_F", "log"),
+    ("bulk_gap", "bulk gap $\\xi_F$", "$\\xi_F$", "linear"),
+    ("pinning", "$\\sigma\\,\\xi_F$, growth of the bulk", "$\\sigma\\,\\xi_F$", "log"),
     ("alignment", "alignment κ with the layer before", "κ", "linear"),
     ("gain", "gain ρ = σ κ", "ρ", "log"),
 )
@@ -129,8 +129,10 @@ def context_spectra(
                 _spectrum_lines(one, part, condition, line)
         style.log_axis(one.yaxis)
         style.whole_layers(one, int(rows["layers"].max()))
-        title = f"s₁, s₂, s₄, s₈ of J_l: clean, {stress}" if stresses else "s₁, s₂, s₄, s₈ of J_l: clean"
-        style.label(one, title, "decoder layer l", "singular value of J_l")
+        title = (
+            f"$s_1, s_2, s_4, s_8$ of $J_l$: clean, {stress}" if stresses else "$s_1, s_2, s_4, s_8$ of $J_l$: clean"
+        )
+        style.label(one, title, "decoder layer l", "singular value of $J_l$")
         style.note(one, f"n = {len(both)} clips")
     _share_panel(axes[-1], rows, nulls, model, state)
     style.shared_legend(figure, axes, narrow=narrow)
@@ -189,41 +191,49 @@ def _share_panel(axes: Axes, rows: pd.DataFrame, nulls: pd.DataFrame | None, mod
     axes.axhline(THRESHOLDS.share, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_ylim(0, 1)
     style.whole_layers(axes, int(rows["layers"].max()))
-    style.label(axes, "share of the first direction", "decoder layer l", "s₁² / ‖J_l‖_F²")
-    style.note(axes, f"collapse from {THRESHOLDS.share:g}; bars 95 % of the mean", y=0.86)
+    style.label(axes, "share of the first direction", "decoder layer l", "$s_1^2\\,/\\,\\|J_l\\|_F^2$")
+    style.note(axes, f"collapse from {THRESHOLDS.share:g}; bars 95 % of the mean", y=0.8)
+
+
+ARRIVALS = (
+    ("as measured", "$\\|P_{L:l+1} B_l\\|$"),
+    ("over the injection's size", "$\\|P_{L:l+1} B_l\\|\\,/\\,\\|B_l\\|$"),
+    ("scale-free (O8)", "$\\|P_{L:l+1} B_l\\|\\; r_l / r_L$"),
+)
 
 
 def arrival(layers: pd.DataFrame, model: str, states: Sequence[str], *, narrow: bool = False) -> Figure:
-    """What the injection of each layer is worth at the output, raw and scale-free, by distance from the output."""
+    """What the injection of each layer is worth at the output, by distance from the output.
+
+    As measured, over the injection's own size (what the propagators make of it), and scale-free.
+    """
     present = [state for state in states if not _chosen(layers, model, state).empty]
     if not present:
         return style.nothing(f"{model}: no context Jacobian was measured.", narrow=narrow)
-    figure, axes = style.grid_of_panels(2 * len(present), columns=2, height=2.7, narrow=narrow)
+    figure, axes = style.grid_of_panels(3 * len(present), columns=3, height=2.5, narrow=narrow)
     for index, state in enumerate(present):
         rows = _chosen(layers, model, state)
-        for place, (free, title) in enumerate(((False, "as measured"), (True, "scale-free (O8)"))):
-            one = axes[2 * index + place]
+        depth = int(rows["layers"].max())
+        for kind, (title, unit) in enumerate(ARRIVALS):
+            one = axes[3 * index + kind]
             for condition in conditions_of(rows):
-                _arrival_line(one, rows[rows["condition"] == condition], condition, free)
+                _arrival_line(one, rows[rows["condition"] == condition], condition, kind)
+            if kind == 1:
+                one.axhline(1.0, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
             style.log_axis(one.yaxis)
-            one.set_xlim(int(rows["layers"].max()) - 0.7, -0.3)
-            one.set_xticks(range(int(rows["layers"].max())))
-            style.label(one, f"{state} state, {title}", "layers to the output, L − l", "‖P_{L:l+1} B_l‖")
-            style.note(one, f"n = {rows['clip'].nunique()} clips; bars 95 % of the mean")
+            one.set_xlim(depth - 0.7, -0.3)
+            one.set_xticks(range(depth))
+            style.label(one, f"{state} state, {title}", "layers to the output, L − l", unit)
+        style.note(axes[3 * index], f"n = {rows['clip'].nunique()} clips; bars 95 % of the mean")
     style.shared_legend(figure, axes, narrow=narrow)
     return figure
 
 
-def _arrival_line(axes: Axes, rows: pd.DataFrame, condition: str, free: bool) -> None:
-    curves = []
-    for _, one in rows.groupby("clip"):
-        one = one.sort_values("layer")
-        values = np.where(
-            np.asarray(one["arrival_converged"], dtype=bool), one["arrival"].to_numpy(dtype=np.float64), np.nan
-        )
-        curves.append(scale_free_arrival(values, one["hidden_rms"].to_numpy(dtype=np.float64)) if free else values)
-    if not curves:
+def _arrival_line(axes: Axes, rows: pd.DataFrame, condition: str, kind: int) -> None:
+    seen = [evidence(one) for _, one in rows.groupby("clip")]
+    if not seen:
         return
+    curves = [(one.arrival, transmission(one.arrival, one.injection), one.arrival_scale_free)[kind] for one in seen]
     table = np.stack(curves)
     table = np.log(np.where(table > 0, table, np.nan))
     count = np.isfinite(table).sum(axis=0)

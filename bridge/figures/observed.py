@@ -88,7 +88,7 @@ def certificate_gap(comparison: pd.DataFrame, *, narrow: bool = False) -> Figure
         style.log_axis(one.xaxis)
         style.log_axis(one.yaxis)
         factor = float(np.median(10 ** rows["log10_norm_upper"] / rows["norm"]))
-        style.label(one, f"{model}, {state} state", "measured ‖J_L‖", "certified upper bound")
+        style.label(one, f"{model}, {state} state", "measured $\\|J_L\\|$", "certified upper bound")
         style.note(one, f"median bound / norm = {factor:.3g}; n = {len(rows)}")
     style.shared_legend(figure, axes, narrow=narrow)
     return figure

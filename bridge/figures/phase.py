@@ -17,8 +17,8 @@ from bridge.tables import CLEAN
 LIMIT_NATS = 1.0
 BOUNDARIES = {
     "paper": ("-", "#1d2733", 1.6, "the paper: ρ = 1 (P2)"),
-    "certified_I": ((0, (1, 1.2)), "#1d2733", 1.5, "left of it Regime I certain: σ Λ_max = 1 (T5)"),
-    "certified_II": ((0, (5, 1.6)), "#1d2733", 1.5, "right of it Regime II certain: σ Λ_min = 1 (T6)"),
+    "certified_I": ((0, (1, 1.2)), "#1d2733", 1.5, "left of it Regime I certain: $\\sigma\\Lambda_{max} = 1$ (T5)"),
+    "certified_II": ((0, (5, 1.6)), "#1d2733", 1.5, "right of it Regime II certain: $\\sigma\\Lambda_{min} = 1$ (T6)"),
     "mean_field": ("-", "#0b8f66", 2.0, "mean field: σ max(κ, ξ) = 1 (T18)"),
 }
 
@@ -30,21 +30,24 @@ def phase_map(
 
     Args:
         sweep: dataset of `theory.sweep`.
-        layers: measured layers; each model's medians over clips stand on the panel of the nearest gap.
+        layers: measured layers; each model's medians over clips stand on the panel whose gap is nearest to their bulk
+            gap xi_F: the swept chains have flat residuals, whose xi_F is their xi, and it is xi_F that sets the colour.
         narrow: one column.
         depth: which depth of the sweep; if None the one nearest to the models' depth, the largest without models.
     """
     chosen = _depth(sweep, layers) if depth is None else depth
     dimension = int(np.asarray(sweep["dimension"].values).max())
     gaps = np.asarray(sweep["gap"].values, dtype=np.float64)
-    points = measured_points(layers) if layers is not None else pd.DataFrame(columns=["gap"])
+    points = measured_points(layers) if layers is not None else pd.DataFrame(columns=["bulk_gap"])
     figure, axes = style.grid_of_panels(len(gaps), columns=3, height=3.4, narrow=narrow, right=0.0 if narrow else 0.75)
     lowest = float(points["gain"].min()) * 0.8 if len(points) else np.inf
     mesh = None
     for one, gap in zip(axes, gaps, strict=True):
         one.grid(False)
         cells = sweep.sel(gap=gap, depth=chosen, dimension=dimension).transpose("alignment", "gain")
-        near = np.abs(points["gap"].to_numpy(dtype=np.float64)[:, None] - gaps).argmin(axis=1) if len(points) else []
+        near = (
+            np.abs(points["bulk_gap"].to_numpy(dtype=np.float64)[:, None] - gaps).argmin(axis=1) if len(points) else []
+        )
         here = points[np.asarray(near) == int(np.argmin(np.abs(gaps - gap)))] if len(points) else points
         gain, growth = _extended(cells["gain"].values, cells["log_norm"].values / chosen, lowest)
         alignment = cells["alignment"].values
@@ -63,7 +66,7 @@ def phase_map(
         one.set_xlim(float(gain.min()), float(gain.max()))
         style.log_axis(one.xaxis)
         one.set_ylim(0.0, 1.0)
-        style.label(one, f"gap ξ = {gap:g}", "gain ρ = σ κ", "alignment κ")
+        style.label(one, f"gap ξ = {gap:g} (flat residual)", "gain ρ = σ κ", "alignment κ")
         style.note(one, f"L = {chosen}, d = {dimension}")
     if mesh is not None:
         _colour_bar(figure, axes, mesh, narrow=narrow)
@@ -84,7 +87,7 @@ def _colour_bar(figure: Figure, axes: list[Axes], mesh: QuadMesh, *, narrow: boo
     bar = figure.colorbar(
         mesh, cax=figure.add_axes(box), extend="both", orientation="horizontal" if narrow else "vertical"
     )
-    bar.set_label("growth, ln ‖P_L‖ / L (nats a layer)", fontsize=8.5, color=style.INK)
+    bar.set_label("$\\ln \\|P_L\\| / L$ (nats a layer)", fontsize=8.5, color=style.INK)
     bar.ax.tick_params(labelsize=8, colors=style.MUTED)
 
 
@@ -93,7 +96,7 @@ def measured_points(layers: pd.DataFrame) -> pd.DataFrame:
     state = "position" if (layers["state"] == "position").any() else "sequence"
     rows = layers[(layers["state"] == state) & (layers["layer"] >= 2)]
     rows = rows.assign(stressed=rows["condition"] != CLEAN)
-    grouped = rows.groupby(["model", "layer", "stressed"])[["gain", "alignment", "gap"]].median()
+    grouped = rows.groupby(["model", "layer", "stressed"])[["gain", "alignment", "gap", "bulk_gap"]].median()
     return grouped.reset_index().dropna()
 
 
@@ -113,7 +116,7 @@ def _points(axes: Axes, points: pd.DataFrame, models: list[str]) -> None:
                 markerfacecolor="white" if stressed else style.INK,
                 markeredgecolor=style.INK,
                 markeredgewidth=0.9,
-                label=f"{model}, layers 2..L, {'stressed' if stressed else 'clean'}",
+                label=f"{model}, {'stressed' if stressed else 'clean'}",
                 clip_on=True,
                 zorder=5,
             )

@@ -14,7 +14,7 @@ from tests.helpers.records import KINDS, layer_rows, null_rows, run_tables
 def observation(regime: str, slope: float = 0.3, reason: str = "") -> regimes.Observation:
     line = regimes.Slope(slope, slope - 0.1, slope + 0.1, 4)
     return regimes.Observation(
-        regime, reason, 0.1, line, line, regime, reason, 0.2, 0.0, line, 1.0, regimes.NullShare(0.1, 20)
+        regime, reason, 0.1, line, line, line, line, regime, reason, 0.2, 0.0, line, 1.0, regimes.NullShare(0.1, 20)
     )
 
 

@@ -129,6 +129,30 @@ def test_scale_free_growth_takes_out_the_growth_of_the_stream():
     assert seen.growth_scale_free.slope == pytest.approx(0.0, abs=1e-9)
 
 
+def test_growth_is_the_sum_of_its_two_parts():
+    """Least squares is linear: g = slope of the injections + slope of what the propagators make of them."""
+    rows = layer_rows("dispersive decay", depth=7, seed=4)
+    rows["injection_along"] *= np.exp(0.3 * rows["layer"])
+    rows["injection_across"] *= np.exp(0.3 * rows["layer"])
+    rows["arrival"] *= np.exp(0.3 * rows["layer"])
+    seen, before = regimes.observe(rows, NULL), regimes.observe(layer_rows("dispersive decay", depth=7, seed=4), NULL)
+    # Slopes of seven logarithms of order one: a few eps.
+    assert seen.growth.slope == pytest.approx(seen.growth_injection.slope + seen.growth_transmission.slope, abs=1e-12)
+    assert seen.growth_transmission.slope == pytest.approx(before.growth_transmission.slope, abs=1e-12)
+    assert seen.growth_injection.slope == pytest.approx(before.growth_injection.slope - 0.3, abs=1e-12)
+
+
+def test_later_layers_that_inject_more_look_like_decay_and_the_parts_tell():
+    """Orthogonal propagators transmit everything; injections that grow with depth alone make g negative."""
+    rows = layer_rows("pinned", depth=6, sigma=1.0, kappa=0.3, xi=1.0)
+    for column in ("injection_along", "injection_across", "arrival"):
+        rows[column] *= 1.5 ** rows["layer"]
+    seen = regimes.observe(rows, NULL)
+    assert seen.regime == "dispersive decay"
+    assert seen.growth_injection.slope == pytest.approx(-np.log(1.5), abs=0.1)
+    assert abs(seen.growth_transmission.slope) < 0.1
+
+
 def test_every_threshold_is_moved_both_ways():
     moved = regimes.moved()
     assert moved["as fixed"] == regimes.THRESHOLDS
