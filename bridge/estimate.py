@@ -19,11 +19,20 @@ from bridge.inputs import ClipInput, Inputs, ModelInput
 from bridge.store import Part
 from bridge.tasks import NullTask, Task
 
-EFFICIENCY = {"position": 0.2, "sequence": 0.2}
-"""Share of a matrix product's speed that measuring reaches, by state."""
+EFFICIENCY = 0.25
+"""Share of a matrix product's speed that measuring reaches, beyond `LAYER_SECONDS`."""
+
+LAYER_SECONDS = 0.05
+"""What a decoder layer costs a task whatever its size, where a worker does about 130 GFLOP/s.
+
+Both from the two bundled organisms and a random Whisper of tiny's size, each state, on one machine: predicted to
+within 20 %.
+"""
 
 STRETCH = 3.5
 """How much longer the stretch makes a clip (empirical.stress)."""
+
+_NULL_CHAINS = 8  # two kinds of null model, each along two clips under two conditions (empirical.nulls)
 
 TOKENS_PER_SECOND = 5.0
 PROMPT_TOKENS = 4
@@ -50,7 +59,7 @@ class Estimate:
     def __str__(self) -> str:
         size = self.disk_bytes / 1e6
         return (
-            f"{self.tasks} tasks to measure, {self.finished} finished; estimated {duration(self.seconds)} "
+            f"{self.tasks} tasks to measure, {self.finished} finished; measuring estimated at {duration(self.seconds)} "
             f"and {size:.1f} MB ({self.basis})"
         )
 
@@ -88,15 +97,20 @@ def estimate(
             seconds += statistics.median(known)
             by_record += 1
         elif isinstance(task, Task):
-            seconds += operations(model, clips[task.clip], task.condition, task.state) / speed / EFFICIENCY[task.state]
+            seconds += _seconds(model, operations(model, clips[task.clip], task.condition, task.state), speed)
         else:
-            first = inputs.clips[0]
-            seconds += 2 * operations(model, first, "clean", "position") / speed / EFFICIENCY["position"]
+            seconds += _NULL_CHAINS * _seconds(
+                model, operations(model, inputs.clips[0], "clean", "position"), speed
+            )
         disk += record_bytes(model, clips[task.clip], task.condition) if isinstance(task, Task) else 20_000
     basis = f"{speed / 1e9:.0f} GFLOP/s a worker, workers {workers}"
     if by_record:
         basis += f"; {by_record} tasks by the times of finished ones"
     return Estimate(len(waiting), len(tasks) + len(nulls) - len(waiting), seconds / workers, disk, basis)
+
+
+def _seconds(model: ModelInput, work: float, speed: float) -> float:
+    return work / (speed * EFFICIENCY) + LAYER_SECONDS * model.decoder_layers
 
 
 def _kind(task: Task | NullTask) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.config import make_config
-from bridge.estimate import EFFICIENCY, duration, estimate, matrix_speed, operations, record_bytes
+from bridge.estimate import EFFICIENCY, LAYER_SECONDS, duration, estimate, matrix_speed, operations, record_bytes
 from bridge.inputs import ClipInput, Inputs, ModelInput
 from bridge.store import Part
 from bridge.tasks import NullTask, make_tasks
@@ -23,13 +23,13 @@ def _part(task: str, seconds: float) -> Part:
 
 def test_time_is_work_over_speed_shared_by_the_workers() -> None:
     one = estimate(INPUTS, TASKS, [], {}, 1, 1e9)
-    work = sum(
-        operations({"small": SMALL, "deep": DEEP}[t.model], CLIPS[0], t.condition, t.state) / EFFICIENCY[t.state]
-        for t in TASKS
-    )
-    assert one.seconds == pytest.approx(work / 1e9, rel=1e-12)
+    models = {"small": SMALL, "deep": DEEP}
+    work = sum(operations(models[t.model], CLIPS[0], t.condition, t.state) for t in TASKS)
+    fixed = LAYER_SECONDS * sum(models[t.model].decoder_layers for t in TASKS)
+    assert one.seconds == pytest.approx(work / EFFICIENCY / 1e9 + fixed, rel=1e-12)
     assert estimate(INPUTS, TASKS, [], {}, 2, 1e9).seconds == pytest.approx(one.seconds / 2, rel=1e-12)
-    assert estimate(INPUTS, TASKS, [], {}, 1, 4e9).seconds == pytest.approx(one.seconds / 4, rel=1e-12)
+    fast = estimate(INPUTS, TASKS, [], {}, 1, 4e9).seconds
+    assert fast == pytest.approx(work / EFFICIENCY / 4e9 + fixed, rel=1e-12)
     assert (one.tasks, one.finished) == (len(TASKS), 0)
 
 
