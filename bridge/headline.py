@@ -53,7 +53,8 @@ def _listening(analysis: Analysis) -> str:
         if not np.isfinite(rows["wer"]).any():
             pieces.append(f"{model}: no reference transcripts")
             continue
-        rates = ", ".join(f"{row.condition} {row.wer:.2f}" for row in rows.itertuples() if np.isfinite(row.wer))
+        known = rows[rows["wer"].notna()]
+        rates = ", ".join(f"{row.condition} {row.wer:.2f}" for row in known.itertuples())
         deaf = rows[(rows["condition"] == CLEAN) & (rows["wer"] >= 0.5)]
         remark = " (it does not transcribe these clips even when they are clean)" if len(deaf) else ""
         pieces.append(f"{model}: WER {rates}{remark}")

@@ -243,7 +243,7 @@ class _Found:
         moved: dict[str, Any] = {name: np.empty(0) for name in PROXIES}
         if drawn is not None:
             moved = _changes(*(batch_proxies(one, k) for one in drawn))
-            moved["tail_log"] = _tail_log(*drawn, k)
+            moved["tail_log"] = _tail_log(drawn[0], drawn[1], k)
         for name in PROXIES:
             record[f"d_{name}"] = float(change[name])
             record[f"d_{name}_low"], record[f"d_{name}_high"] = interval(float(change[name]), moved[name])

@@ -19,7 +19,7 @@ from bridge.claims.activation_claims import final_points
 from bridge.compare import PREDICTOR_TITLES, PREDICTORS
 from bridge.figures.activations import COMPONENTS
 from bridge.results import quarantine_counts, strict, write_results
-from bridge.wording import number, subscripts, with_interval
+from bridge.wording import number, symbols, with_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -207,7 +207,7 @@ def render(analysis: Analysis, results: dict[str, Any], shown: dict[str, list[Sh
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["sub"] = subscripts
+    environment.filters["symbols"] = symbols
     run = analysis.tables
     return environment.get_template("report.html.j2").render(
         css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
@@ -287,17 +287,17 @@ def _cards(analysis: Analysis, results: dict[str, Any]) -> list[dict[str, str]]:
 
 def _claim(line: dict[str, Any]) -> dict[str, Any]:
     """One line of the ledger as text."""
-    interval = line["interval"] or [None, None]
+    low, high = line["interval"] or (None, None)
     return {
         **{key: line[key] for key in ("id", "title", "statement", "source", "verdict", "test", "why", "command", "n")},
         "slug": str(line["verdict"]).replace(" ", "-"),
-        "effect": with_interval(line["effect"], *interval, signed=False) if line["effect"] is not None else "",
+        "effect": with_interval(line["effect"], low, high, signed=False) if line["effect"] is not None else "",
         "least": f"{'above' if line['direction'] == 'greater' else 'below'} {number(line['least_effect'])}",
         "organisms": [
             {
                 "model": one["model"],
                 "what": one["what"],
-                "effect": with_interval(one["effect"], *one["interval"], signed=False),
+                "effect": with_interval(one["effect"], one["interval"][0], one["interval"][1], signed=False),
                 "n": str(one["n"]),
                 "least": f"{'above' if one['direction'] == 'greater' else 'below'} {number(one['least_effect'])}",
                 "side": one["side"],

@@ -247,11 +247,11 @@ def paper_form(analysis: Analysis, component: str, length: str) -> Table:
         else:
             cells += ["all stresses" if row["stress"] == ALL_STRESSES else row["stress"], str(int(row["n_clips"]))]
         for proxy, decimals in (("n_eff_pct", 1), ("log10_kf", 2), ("alpha", 2)):
-            values = [row.get(f"d_{proxy}{end}") for end in ("", "_low", "_high")]
+            effect, low, high = (row.get(f"d_{proxy}{end}") for end in ("", "_low", "_high"))
             if row["source"] == "paper":  # as published, digit by digit
-                cells.append(f"{values[0]:+g}".replace("-", "−"))
+                cells.append(f"{effect:+g}".replace("-", "−"))
             elif row["reason"] == "ok":
-                cells.append(fixed_interval(*values, decimals))
+                cells.append(fixed_interval(effect, low, high, decimals))
             else:
                 cells.append(str(row["reason"]).replace("_", " "))
         rows.append(cells)

@@ -180,7 +180,7 @@ def bootstrap_statistic(
     columns = [np.asarray(array, dtype=np.float64) for array in arrays]
     if len({len(column) for column in columns}) != 1:
         raise ValueError(f"arrays must have one length; got {[len(column) for column in columns]}")
-    keep = np.isfinite(np.stack(columns)).all(axis=0)
+    keep = np.asarray(np.isfinite(np.stack(columns)).all(axis=0))
     columns = [column[keep] for column in columns]
     labels = None if clusters is None else [label for label, kept in zip(clusters, keep, strict=True) if kept]
     _, codes = _paired(columns[0], labels)
@@ -260,7 +260,7 @@ def wilcoxon(differences: ArrayLike) -> float:
     array = array[array != 0]
     if len(array) < 6:
         return float("nan")
-    return float(stats.wilcoxon(array).pvalue)
+    return float(stats.wilcoxon(array).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:

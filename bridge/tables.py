@@ -287,8 +287,11 @@ def paper_table(pooled: Pooled, *, length: str = "matched", k: int = 50) -> pd.D
     if not pooled.summary.empty:
         ours = pooled.summary[(pooled.summary["length"] == length) & (pooled.summary["k"] == k)]
         columns = ["component", "model", "stress", "n_clips", "n_layers", "reason"]
-        columns += [name for name in ours if name.startswith("d_")]
-        records += [{"source": "ours"} | row for row in ours[columns].to_dict("records")]
+        columns += [str(name) for name in ours if str(name).startswith("d_")]
+        records += [
+            {"source": "ours", **{str(key): one for key, one in row.items()}}
+            for row in ours[columns].to_dict("records")
+        ]
     return pd.DataFrame.from_records(records)
 
 

@@ -89,9 +89,27 @@ def mebibytes(value: Any) -> str:
     return NOTHING if value is None else f"{float(value) / 2**20:.0f} MiB"
 
 
-_SUBSCRIPT = re.compile(r"(?<![A-Za-z0-9.-])([A-Zdκξρσρλ]|Λ)_(eff|max|min|chain|F|f|L|l|z|c)(?![A-Za-z0-9_])")
+_SUBSCRIPT = re.compile(r"(?<![A-Za-z0-9.-])([A-Zduκξσρλ]|Λ)_(eff|max|min|chain|F|f|L|l|z|c)(?![A-Za-z0-9_])")
+_WORDS = {
+    "kappa": "κ", "xi": "ξ", "rho": "ρ", "sigma": "σ", "lambda": "λ", "Lambda": "Λ", "alpha": "α",
+}  # fmt: skip
+_WORD = re.compile(r"(?<![\w./-])(" + "|".join(_WORDS) + r")(?=_(?:max|min|i|l|L|F|c)(?!\w)|(?![\w./-]))")
+_SIGNS = {
+    "||": "‖",
+    "&gt;=": "≥",
+    "&lt;&lt;": "≪",
+    "^(-1/2)": "<sup>−1/2</sup>",
+    "‖_F^2": "‖<sub>F</sub>²",
+    "^T": "<sup>T</sup>",
+}
 
 
-def subscripts(text: str) -> Markup:
-    """The text escaped for HTML, with symbols such as ξ_F and J_L set as in print."""
-    return Markup(_SUBSCRIPT.sub(r"<i>\1</i><sub>\2</sub>", str(escape(text))))
+def symbols(text: str) -> Markup:
+    """Prose escaped for HTML, with its symbols set as in print: kappa as κ, J_L with a subscript, ||J|| as ‖J‖.
+
+    For sentences only: names of models and clips must not pass through it.
+    """
+    set_text = _WORD.sub(lambda match: _WORDS[match[1]], str(escape(text)))
+    for plain, sign in _SIGNS.items():
+        set_text = set_text.replace(plain, sign)
+    return Markup(_SUBSCRIPT.sub(r"\1<sub>\2</sub>", set_text))

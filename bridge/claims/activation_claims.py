@@ -159,7 +159,7 @@ def clusters(analysis: Analysis) -> Test:
     known = points[points["model"].map(groups) >= 0]
     readings = []
     if known["model"].map(groups).nunique() == 2:
-        found = _silhouette(known, known["model"].map(groups).to_numpy())
+        found = _silhouette(known, np.asarray(known["model"].map(groups), dtype=np.intp))
         readings.append(
             Reading(
                 "all measured",
@@ -178,7 +178,7 @@ def clusters(analysis: Analysis) -> Test:
                 names,
                 None,
                 "silhouette of one model against the others",
-                _silhouette(points, codes),
+                _silhouette(points, np.asarray(codes, dtype=np.intp)),
                 LEAST_SILHOUETTE,
                 "greater",
                 "widths, depths and transcript lengths differ between models too, and move both axes",

@@ -89,28 +89,27 @@ def clouds(pooled: Pooled, points: pd.DataFrame, models: Sequence[str], *, narro
         rows = pooled.clouds
         if rows.empty:
             continue
-        for row in rows[(rows["model"] == model) & (rows["component"] == "cross-attention")].itertuples():
-            clean = row.condition == "clean"
-            if len(row.n_eff_draws):  # type: ignore[arg-type]
-                axes[1].plot(row.n_eff_draws, row.alpha_draws, ".", color=colour, markersize=1.6, alpha=0.25)
-            if not np.isfinite(float(row.n_eff)):  # type: ignore[arg-type]
+        for row in rows[(rows["model"] == model) & (rows["component"] == "cross-attention")].to_dict("records"):
+            n_eff, alpha = float(row["n_eff"]), float(row["alpha"])
+            axes[1].plot(row["n_eff_draws"], row["alpha_draws"], ".", color=colour, markersize=1.6, alpha=0.25)
+            if not np.isfinite(n_eff):
                 continue
             axes[1].plot(
-                [row.n_eff],
-                [row.alpha],
+                [n_eff],
+                [alpha],
                 marker=marker,
                 markersize=7,
                 markeredgecolor=style.INK,
                 markeredgewidth=0.8,
-                markerfacecolor=colour if clean else "white",
+                markerfacecolor=colour if row["condition"] == "clean" else "white",
             )
             axes[1].annotate(
-                str(row.condition),
-                (float(row.n_eff), float(row.alpha)),  # type: ignore[arg-type]
-                xytext=(5, 4),
+                str(row["condition"]),
+                (n_eff, alpha),
+                xytext=(6, 5),
                 textcoords="offset points",
-                fontsize=7,
-                color=style.MUTED,
+                fontsize=7.5,
+                color=style.INK,
             )
     style.label(axes[0], "clip by clip, K = 10", "$N_{eff}$ (of 10)", "α over modes 1..10")
     style.label(axes[1], "pooled, K = 50, with resamples", "$N_{eff}$ (of 50)", "α over modes 10..50")

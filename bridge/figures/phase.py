@@ -134,7 +134,7 @@ def _depth(sweep: xr.Dataset, layers: pd.DataFrame | None) -> int:
     if layers is None:
         return int(depths.max())
     typical = float(layers.groupby("model")["layers"].first().median())
-    return int(depths[np.argmin(np.abs(depths - typical))])
+    return int(max(depths[np.abs(depths - typical) == np.abs(depths - typical).min()]))
 
 
 def _extended(

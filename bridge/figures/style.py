@@ -13,8 +13,9 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -120,7 +121,7 @@ def note(axes: Axes, text: str, *, x: float = 0.98, y: float = 0.03, ha: str = "
 
 def shared_legend(figure: Figure, axes: Sequence[Axes], *, narrow: bool) -> None:
     """One legend for all panels, above them, each label once, in as many rows as it needs."""
-    entries: dict[str, object] = {}
+    entries: dict[str, Artist] = {}
     for one in axes:
         for handle, text in zip(*one.get_legend_handles_labels(), strict=True):
             entries.setdefault(text, handle)
@@ -147,7 +148,7 @@ def shared_legend(figure: Figure, axes: Sequence[Axes], *, narrow: bool) -> None
 
 def log_axis(axis: Axis) -> None:
     """A logarithmic axis with plain numbers, few of them, whatever the range."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    (axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale)("log")
     low, high = sorted(axis.get_view_interval())
     decades = np.log10(high) - np.log10(low) if low > 0 else 1.0
     subs = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0) if decades > 0.6 else None

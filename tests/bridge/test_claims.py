@@ -17,7 +17,7 @@ from bridge.claims.activation_claims import centre_silhouette, rank_loss
 from bridge.claims.ledger import Reading, Test, settle
 from bridge.claims.measured_claims import confidence
 from bridge.identity import identify
-from bridge.results import ledger, strict
+from bridge.results import strict
 from bridge.statistics import Interval
 from bridge.tables import RunTables
 from tests.helpers.records import layer_rows, run_tables
@@ -87,8 +87,8 @@ def test_organisms_are_heard_beside_the_claim(lines):
     assert c13["organism-b"]["side"] == "on the claimed side"  # its chains decay
 
 
-def test_ledger_is_strict_json(analysis):
-    text = json.dumps(ledger(analysis), allow_nan=False)
+def test_ledger_is_strict_json(lines):
+    text = json.dumps(strict(lines), allow_nan=False)
     assert json.loads(text)[0]["id"] == "C1"
 
 

@@ -12,6 +12,7 @@ import pytest
 from bridge.pooled import pool
 from bridge.report import write_report
 from bridge.tables import failures, load_run, paper_table, wer_table
+from bridge.wording import symbols
 from tests.helpers.records import run_tables, write_run
 
 HOSTILE = '</details><script>alert("x")</script> & <img src=http://evil.example/x.png>'
@@ -41,7 +42,7 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    frames = run_tables({"organism-a": "dispersive growth", "organism-b": "dispersive decay"}, clips=5, depth=3)
+    frames = run_tables({"organism-a": "dispersive growth"}, clips=5, conditions=("clean", "noise"), depth=3)
     clips = frames["clips"]
     failed = clips.index[(clips["condition"] == "noise") & (clips["wer"] > 0.5)]
     clips.loc[failed[0], "transcript"] = HOSTILE
@@ -95,9 +96,8 @@ def test_report_has_every_section_figure_and_claim(run, page):
     assert drawn == {path.stem for path in (run / "figures").glob("*.png")}
     assert drawn <= set(page.ids)
     assert {"phase-map", "regimes", "certificate", "wer", "figure-2"} <= drawn
-    for model in ("organism-a", "organism-b"):
-        names = ("layers-position", "layers-sequence", "context-position", "arrival", "figure-1", "figure-3")
-        assert {f"{name}-{model}" for name in names} <= drawn
+    names = ("layers-position", "layers-sequence", "context-position", "arrival", "figure-1", "figure-3")
+    assert {f"{name}-organism-a" for name in names} <= drawn
     # One wide and one narrow picture of each figure, and the icon.
     assert len(page.loads) == 2 * len(drawn) + 1
 
@@ -109,10 +109,10 @@ def test_every_figure_says_how_to_read_it(page):
 def test_report_says_what_was_found(page):
     text = " ".join("".join(page.words).split())
     for words in (
-        "dispersive growth", "−11.98", "organism-b", "counts as", "chain error", "pins the bulk", "(T26)", "undecided",
+        "dispersive growth", "−11.98", "organism-a", "counts as", "chain error", "pins the bulk", "(T26)", "undecided",
         "not_audio", "Not measured", "If the thresholds were halved or doubled",
     ):  # fmt: skip
-        assert words in text or words.replace("−11.98", "−12.0") in text, words
+        assert words in text, words
 
 
 def test_results_are_strict_json_and_complete(run):
@@ -127,7 +127,7 @@ def test_results_are_strict_json_and_complete(run):
     ):  # fmt: skip
         assert key in found
     assert [line["id"] for line in found["claims"]] == [f"C{i}" for i in range(1, 16)]
-    assert {one["name"] for one in found["models"]} == {"organism-a", "organism-b"}
+    assert [one["name"] for one in found["models"]] == ["organism-a"]
     assert found["quarantine"]["by_code"] == {"empty": 1, "not_audio": 1}
     layers = pd.read_parquet(run / "records" / "layers.parquet")
     assert len(found["regimes"]) == len(layers.drop_duplicates(["model", "clip", "condition", "state"]))
@@ -137,7 +137,7 @@ def test_results_are_strict_json_and_complete(run):
 def test_report_is_made_of_the_records_alone(run, tmp_path):
     """Records copied elsewhere give the same numbers; without records there is one clear error."""
     again = load_run(run)
-    assert again.models == ["organism-a", "organism-b"]
+    assert again.models == ["organism-a"]
     assert again.sweep is not None
     with pytest.raises(FileNotFoundError, match=r"clips\.parquet is missing"):
         load_run(tmp_path)
@@ -167,4 +167,11 @@ def test_paper_rows_come_first_and_have_no_interval(run):
     assert len(published) == 5
     assert list(table.index[:5]) == list(published.index)
     assert published["d_alpha_low"].isna().all()
-    assert set(table[table["source"] == "ours"]["stress"]) == {"stretch", "mix", "noise", "all"}
+    assert set(table[table["source"] == "ours"]["stress"]) == {"noise", "all"}
+
+
+def test_prose_gets_symbols_and_is_still_escaped():
+    text = "mean kappa < xi_F & ||J_L|| >= d^(-1/2), Lambda_max of model-alpha <b>"
+    assert str(symbols(text)) == (
+        "mean κ &lt; xi_F &amp; ‖J<sub>L</sub>‖ ≥ d<sup>−1/2</sup>, Λ<sub>max</sub> of model-alpha &lt;b&gt;"
+    ).replace("xi_F", "ξ<sub>F</sub>")
