@@ -270,7 +270,8 @@ def _cards(analysis: Analysis, results: dict[str, Any]) -> list[dict[str, str]]:
             {
                 "value": f"{int(column.fillna(False).sum())} / {decided}",
                 "label": f"{PREDICTOR_TITLES[name]} agrees",
-                "note": f"of those decided on both sides; {len(comparison) - decided} without an answer",
+                "note": f"of those decided on both sides; {len(comparison) - decided} without an answer"
+                + ("; for which reason, see “Decay of what?”" if name == "paper" else ""),
             }
         )
     verdicts = [line["verdict"] for line in results["claims"]]

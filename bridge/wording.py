@@ -93,7 +93,7 @@ _SUBSCRIPT = re.compile(r"(?<![A-Za-z0-9.-])([A-Zduκξσρλ]|Λ)_(eff|max|min|
 _WORDS = {
     "kappa": "κ", "xi": "ξ", "rho": "ρ", "sigma": "σ", "lambda": "λ", "Lambda": "Λ", "alpha": "α",
 }  # fmt: skip
-_WORD = re.compile(r"(?<![\w./-])(" + "|".join(_WORDS) + r")(?=_(?:max|min|i|l|L|F|c)(?!\w)|(?![\w./-]))")
+_WORD = re.compile(r"(?<![\w./-])(" + "|".join(_WORDS) + r")(?=_(?:max|min|i|l|L|F|c)(?!\w)|(?![\w/-]|\.\w))")
 _SIGNS = {
     "||": "‖",
     "&gt;=": "≥",
