@@ -99,9 +99,7 @@ def estimate(
         elif isinstance(task, Task):
             seconds += _seconds(model, operations(model, clips[task.clip], task.condition, task.state), speed)
         else:
-            seconds += _NULL_CHAINS * _seconds(
-                model, operations(model, inputs.clips[0], "clean", "position"), speed
-            )
+            seconds += _NULL_CHAINS * _seconds(model, operations(model, inputs.clips[0], "clean", "position"), speed)
         disk += record_bytes(model, clips[task.clip], task.condition) if isinstance(task, Task) else 20_000
     basis = f"{speed / 1e9:.0f} GFLOP/s a worker, workers {workers}"
     if by_record:

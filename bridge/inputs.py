@@ -106,9 +106,9 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
         NoUsableAudioError: if no file passes the gate.
     """
     arguments = {"models": config.model, "audio": config.audio}
-    # The other worker gets its libraries ready meanwhile: importing them takes seconds.
-    first = [worker_job("list", "list_inputs", arguments), worker_job("warm", "import_libraries", {})]
-    listed = {reply.key: _value(reply) for reply in pool.run(first[: pool.workers])}["list"]
+    # A second worker gets its libraries ready meanwhile: importing them takes seconds.
+    first = [worker_job("list", "list_inputs", arguments), worker_job("import", "import_libraries", {})]
+    listed = {reply.key: _value(reply) for reply in pool.run(first)}["list"]
     clips = [ClipInput(**clip) for clip in listed["clips"]]
     if not listed["models"]:
         raise ModelError("no organism is bundled with this installation; pass --model with a checkpoint directory")

@@ -10,7 +10,7 @@ import json
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bridge import provenance
 from bridge.phasemap import write_sweep
@@ -21,6 +21,7 @@ from bridge.tasks import NullTask, Task
 if TYPE_CHECKING:
     from empirical.checkpoint import Checkpoint
     from empirical.clips import Clip
+    from empirical.measurement import State
 
 NULLS_LEAVE_OUT = ("tokens", "transcript", "residual", "converged")
 """Columns that every draw of a null model repeats, or that nothing reads."""
@@ -131,7 +132,9 @@ def measure(run_directory: str, settings: str, task: Task) -> Part:
     clip = inputs["clips_by_name"][task.clip]
     checkpoint = _unchanged(_checkpoint(entry["reference"], inputs["dtype"]), entry)
     audio, pool = _clip(clip), _pool(run_directory)
-    records = measure_task(checkpoint, audio, task.condition, task.state, k=inputs["k"], seed=inputs["seed"], pool=pool)
+    records = measure_task(
+        checkpoint, audio, task.condition, cast("State", task.state), k=inputs["k"], seed=inputs["seed"], pool=pool
+    )
     tables = {"clips": records.clips, "layers": records.layers, "activations": records.activations}
     if "position" not in inputs["states"]:  # no other task writes what belongs to the clip and not to a state
         prepared = prepare(checkpoint, audio, task.condition, seed=inputs["seed"], pool=pool)

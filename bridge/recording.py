@@ -40,23 +40,27 @@ class Outcomes:
         parts: measured.
         quarantine: of a sample that cannot be measured: path, code, detail, stage.
         failures: gone wrong: task, type, message, trace.
+        other_seconds: worker seconds of what is no task (the sweep), by name.
     """
 
     parts: dict[str, Part] = field(default_factory=dict)
     quarantine: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    other_seconds: dict[str, float] = field(default_factory=dict)
 
     def note(self, reply: Reply, task: Task | NullTask | None, paths: Mapping[str, str]) -> None:
         """Files one reply.
 
         Args:
-            reply: of a worker; its value is the part if the task was measured.
+            reply: of a worker; its value is the part of a measured task, else a mapping with its seconds.
             task: the one it answers; None if it was no task (the sweep).
             paths: audio file by clip name.
         """
         failure = reply.failure
         if failure is None:
-            if task is not None:
+            if task is None:
+                self.other_seconds[reply.key] = reply.value["seconds"]
+            else:
                 self.parts[reply.key] = reply.value
         elif failure.type in QUARANTINED and isinstance(task, Task):
             self.quarantine[reply.key] = {
@@ -157,7 +161,9 @@ def write_timings(
 
     A resumed run's stages are of its last session alone; the worker seconds are of all parts, whenever measured.
     """
-    by_kind: dict[str, dict[str, float]] = {}
+    by_kind: dict[str, dict[str, float]] = {
+        name: {"tasks": 1, "seconds": seconds} for name, seconds in outcomes.other_seconds.items()
+    }
     for task in tasks:
         part = outcomes.parts.get(task.id)
         if part is not None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.config import DTYPES
 from bridge.errors import ConfigError, ModelError, NoUsableAudioError, OtherSettingsError
+
+if TYPE_CHECKING:
+    from empirical import Clip
 
 organism = typer.Typer(help="Train or list the bundled model organisms.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -74,7 +78,7 @@ def nulls(
     import torch
     from tqdm import tqdm
 
-    from empirical import AudioError, ClipError, StressError, bundled_clips, scan_clips
+    from empirical import ClipError, StressError, bundled_clips, scan_clips
     from empirical.checkpoint import CheckpointError
     from empirical.nulls import CLIPS, write_nulls
     from empirical.organism import list_organisms
@@ -83,7 +87,7 @@ def nulls(
     bundled = {one.name: one.path for one in list_organisms()}
     reference = model if Path(model).exists() else bundled.get(model, model)
     try:
-        clips = list(bundled_clips() if audio is None else scan_clips(audio).clips)[:CLIPS]
+        clips = _first_usable(bundled_clips() if audio is None else scan_clips(audio).clips, CLIPS)
         with tqdm(desc="null models", unit="model", file=sys.stderr, disable=True if quiet else None) as bar:
 
             def advance(done: int, total: int) -> None:
@@ -93,6 +97,24 @@ def nulls(
             rows = write_nulls(reference, clips, out, draws, seed, dtype=dtype, progress=advance)
     except CheckpointError as error:
         raise ModelError(str(error), verbatim=error.code == "unreachable") from error
-    except (AudioError, ClipError, StressError) as error:
+    except (ClipError, StressError) as error:
         raise NoUsableAudioError(str(error)) from error
     typer.echo(f"{out}: {rows} rows")
+
+
+def _first_usable(clips: Iterable[Clip], count: int) -> list[Clip]:
+    from empirical import AudioError, load_audio
+
+    usable, refused = [], ""
+    for clip in clips:
+        try:
+            load_audio(clip.path)
+        except AudioError as error:
+            refused = refused or str(error)
+            continue
+        usable.append(clip)
+        if len(usable) == count:
+            break
+    if not usable:
+        raise NoUsableAudioError(f"no usable audio: {refused}")
+    return usable

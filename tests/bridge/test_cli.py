@@ -37,6 +37,16 @@ def test_the_command_line_starts_without_the_libraries_it_will_need() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_functions_of_the_package_are_functions_though_modules_have_their_names() -> None:
+    code = (
+        "import bridge.compare, bridge.claims, bridge; from bridge.compare import agreement; "
+        "from bridge import compare, claims, write_report, run; "
+        "print([type(one).__name__ for one in (bridge.compare, bridge.claims, compare, claims, write_report, run)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(["function"] * 6)
+
+
 def test_python_m_bridge_is_the_same_command() -> None:
     done = subprocess.run([sys.executable, "-m", "bridge", "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: spi ")

@@ -101,13 +101,14 @@ def test_what_lies_beside_the_records_says_what_was_run(audio: Path, tmp_path: P
     assert timings["total"] >= sum(timings["stages"].values()) > 0
     assert timings["tasks"]["ok"] == TASKS
     assert timings["worker_seconds"]["fake-a position"] == {"tasks": 24, "seconds": pytest.approx(2.4)}
+    assert timings["worker_seconds"]["sweep"] == {"tasks": 1, "seconds": 0.5}
     assert timings["peak_rss_bytes"]["parent"] > 0 and len(timings["peak_rss_bytes"]["workers"]) == 1
 
 
 def test_the_report_is_made_from_the_records_and_timed(audio: Path, tmp_path: Path) -> None:
     config = _config(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
     summary = pipeline.run(config)
-    assert summary.report == tmp_path / "run" / "report.html" and summary.report.exists()
+    assert summary.report is not None and summary.report == tmp_path / "run" / "report.html" and summary.report.exists()
     assert summary.results is not None and summary.results.exists()
     timings = json.loads((tmp_path / "run" / "timings.json").read_text(encoding="utf-8"))
     assert timings["stages"]["report"] > 0
