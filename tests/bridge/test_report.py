@@ -109,7 +109,8 @@ def test_every_figure_says_how_to_read_it(page):
 def test_report_says_what_was_found(page):
     text = " ".join("".join(page.words).split())
     for words in (
-        "dispersive growth", "−11.98", "organism-a", "counts as", "chain error", "pins the bulk", "(T26)", "Decay of what?",
+        "dispersive growth", "−11.98", "organism-a", "counts as", "chain error", "pins the bulk", "(T26)",
+        "Decay of what?",
         "undecided",
         "not_audio", "Not measured", "If the thresholds were halved or doubled",
     ):  # fmt: skip
