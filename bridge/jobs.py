@@ -206,11 +206,8 @@ def write_report(run_directory: str) -> None:
 @lru_cache(maxsize=1)
 def _checkpoint(reference: str, dtype: str) -> Checkpoint:
     """The model at work; the one before is let go, so that a worker holds one at a time."""
-    import torch
-
     from empirical.checkpoint import load_checkpoint
 
-    torch.set_num_threads(1)
     return load_checkpoint(reference, dtype=dtype)
 
 

@@ -69,9 +69,11 @@ def stress(
     clips = scan.clips[:limit]
     try:
         with tqdm(total=len(clips), desc="stressing", unit="clip", file=sys.stderr, disable=None) as bar:
-            made = write_manifest(
-                clips, chosen, seed, out, write_audio, rejected=scan.rejected, progress=lambda: bar.update() and None
-            )
+
+            def advance() -> None:
+                bar.update()
+
+            made = write_manifest(clips, chosen, seed, out, write_audio, rejected=scan.rejected, progress=advance)
     except (OSError, ValueError) as error:
         raise ConfigError(str(error)) from error
     if not made.lines:

@@ -100,19 +100,36 @@ def test_a_flipped_bit_anywhere_in_a_table_is_seen(tmp_path: Path, place: float)
     assert store.finished("t1") is None
 
 
-def test_a_table_is_read_with_its_page_checksums(tmp_path: Path) -> None:
+def test_damage_that_still_decodes_is_seen_by_the_page_checksums(tmp_path: Path) -> None:
     store = _store(tmp_path / "run")
     _write(store, layers=[_layer(n, context_s=[n + i / 7 for i in range(50)]) for n in range(1, 40)])
     path = store.parts / "t1" / "layers.parquet"
+    whole = path.read_bytes()
+    expected = repr(pq.ParquetFile(path).read().to_pylist())
     group = pq.ParquetFile(path).metadata.row_group(0)
-    index = [group.column(i).path_in_schema for i in range(group.num_columns)].index("context_s.list.element")
-    column = group.column(index)
-    start = column.dictionary_page_offset or column.data_page_offset
-    content = bytearray(path.read_bytes())
-    content[start + column.total_compressed_size - 1] ^= 0x10
-    path.write_bytes(content)
-    with pytest.raises(OSError):
+    columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
+    chosen = columns["context_s.list.element"]
+    first = (chosen.dictionary_page_offset or chosen.data_page_offset) + chosen.total_compressed_size // 4
+    for place in range(first, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :])
+        try:
+            unnoticed = repr(pq.ParquetFile(path).read().to_pylist()) != expected
+        except (OSError, pa.ArrowException):
+            continue
+        if unnoticed:  # another number, read without a word
+            break
+    else:
+        pytest.fail("no byte was found whose damage decodes")
+    with pytest.raises(OSError, match="CRC"):
         store.read_part("t1", "layers")
+
+
+def test_a_part_without_rows_is_known_by_its_settings_too(tmp_path: Path) -> None:
+    store = _store(tmp_path / "run")
+    part = write_part(store.parts, "t1", {}, settings="other", provenance={}, seconds=0.0, peak_rss_bytes=0)
+    assert part.rows == {} and store.finished("t1") is None
+    write_part(store.parts, "t1", {}, settings=store.digest, provenance={}, seconds=0.0, peak_rss_bytes=0)
+    assert store.finished("t1") is not None
 
 
 def test_an_interrupted_write_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
