@@ -7,17 +7,15 @@ What a command does, one function call does. The functions are imported when the
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bridge.claims import claims
-    from bridge.compare import compare
-    from bridge.config import RunConfig, make_config
+    from bridge.comparison.compare import compare, parameters
     from bridge.errors import ExitCode, SpiError
-    from bridge.pipeline import RunSummary, run
-    from bridge.report import write_report
+    from bridge.ledger import claims
+    from bridge.reporting.report import write_report
+    from bridge.running.config import RunConfig, make_config
+    from bridge.running.pipeline import RunSummary, run
 
 __all__ = [
     "ExitCode",
@@ -27,31 +25,26 @@ __all__ = [
     "claims",
     "compare",
     "make_config",
+    "parameters",
     "run",
     "write_report",
 ]
 
 _HOMES = {
     "ExitCode": "bridge.errors",
-    "RunConfig": "bridge.config",
-    "RunSummary": "bridge.pipeline",
+    "RunConfig": "bridge.running.config",
+    "RunSummary": "bridge.running.pipeline",
     "SpiError": "bridge.errors",
-    "claims": "bridge.claims",
-    "compare": "bridge.compare",
-    "make_config": "bridge.config",
-    "run": "bridge.pipeline",
-    "write_report": "bridge.report",
+    "claims": "bridge.ledger",
+    "compare": "bridge.comparison.compare",
+    "make_config": "bridge.running.config",
+    "parameters": "bridge.comparison.compare",
+    "run": "bridge.running.pipeline",
+    "write_report": "bridge.reporting.report",
 }
 
 
-class _Face(ModuleType):
-    """Keeps `bridge.compare` and `bridge.claims` the functions, though modules of these names are imported."""
-
-    def __getattribute__(self, name: str) -> Any:
-        homes = super().__getattribute__("__dict__").get("_HOMES", {})
-        if name in homes:
-            return getattr(importlib.import_module(homes[name]), name)
-        return super().__getattribute__(name)
-
-
-sys.modules[__name__].__class__ = _Face
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from bridge import provenance
+from bridge.running import provenance
 
 HUB = ("huggingface.co", 443)
 _HUB_TIMEOUT_S = 3.0

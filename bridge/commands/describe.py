@@ -11,7 +11,7 @@ import typer
 from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bridge.tables import RunTables
+    from bridge.comparison.tables import RunTables
 
 Directory = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -67,7 +67,7 @@ def _ledger(directory: Path) -> list[dict[str, Any]]:
     if isinstance(stored, list):
         return stored
     tables = _load(directory)
-    from bridge.results import ledger
+    from bridge.reporting.results import ledger
 
     return ledger(tables)
 
@@ -80,12 +80,12 @@ def _load(directory: Path) -> RunTables:
     """
     if not (directory / "settings.json").is_file():
         raise ConfigError(f"{directory} is not a run directory: it has no settings.json")
-    from bridge.pool import limit_threads
+    from bridge.running.pool import limit_threads
 
     limit_threads()
     import pyarrow as pa
 
-    from bridge.tables import load_run
+    from bridge.comparison.tables import load_run
 
     try:
         return load_run(directory)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge.config import make_config
+from bridge.running.config import make_config
 
 Model = Annotated[
     list[str] | None,
@@ -102,7 +102,7 @@ def _go(
     resume: bool,
 ) -> None:
     settings = make_config(config, options)
-    from bridge import pipeline
+    from bridge.running import pipeline
 
     if dry_run:
         _show_plan(pipeline.make_plan(settings, resume=resume), as_json=as_json)

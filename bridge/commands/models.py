@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.config import DTYPES
 from bridge.errors import ConfigError, ModelError, NoUsableAudioError, OtherSettingsError
+from bridge.running.config import DTYPES
 
 if TYPE_CHECKING:
     from empirical import Clip

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.config import make_config
 from bridge.errors import ConfigError, NoUsableAudioError, OtherSettingsError
+from bridge.running.config import make_config
 
 if TYPE_CHECKING:
     from theory import SweepSpec
@@ -87,7 +87,7 @@ def stress(
 def _spec(grids: dict[str, str | None], numbers: dict[str, int | None]) -> SweepSpec:
     from dataclasses import replace
 
-    from bridge.pool import limit_threads
+    from bridge.running.pool import limit_threads
 
     limit_threads()
     import theory
@@ -117,9 +117,9 @@ def _grid(name: str, text: str) -> tuple[float, ...]:
 
 
 def _make_phase_map(spec: SweepSpec, out: Path) -> dict[str, Any]:
-    from bridge.figures.phase import phase_map
-    from bridge.figures.style import save
-    from bridge.phasemap import holds_other_sweep, read_sweep, write_sweep
+    from bridge.reporting.figures.phase import phase_map
+    from bridge.reporting.figures.style import save
+    from bridge.running.phasemap import holds_other_sweep, read_sweep, write_sweep
 
     path = out / "sweep.nc"
     if holds_other_sweep(spec, path):

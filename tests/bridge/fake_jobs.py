@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from bridge.store import Part, write_part
-from bridge.tasks import NullTask, Task
+from bridge.running.store import Part, write_part
+from bridge.running.tasks import NullTask, Task
 
 LAYERS = 3
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bridge.store import Part
-from bridge.tasks import Task
+from bridge.running.store import Part
+from bridge.running.tasks import Task
 from tests.bridge import fake_jobs
 from tests.bridge.fake_jobs import gate_audio, import_libraries, inspect_model, list_inputs, sweep
 

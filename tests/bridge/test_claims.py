@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bridge import paper
-from bridge.analysis import Analysis, analyse
-from bridge.claims import claims
-from bridge.claims.activation_claims import centre_silhouette, rank_loss
-from bridge.claims.ledger import Reading, Test, settle
-from bridge.claims.measured_claims import confidence
-from bridge.identity import identify
-from bridge.results import strict
-from bridge.statistics import Interval
-from bridge.tables import RunTables
+from bridge.comparison import paper
+from bridge.comparison.analysis import Analysis, analyse
+from bridge.comparison.identity import identify
+from bridge.comparison.statistics import Interval
+from bridge.comparison.tables import RunTables
+from bridge.ledger import claims
+from bridge.ledger.activation_claims import centre_silhouette, rank_loss
+from bridge.ledger.measured_claims import confidence
+from bridge.ledger.settling import Reading, Test, settle
+from bridge.reporting.results import strict
 from tests.helpers.records import layer_rows, run_tables
 
 VERDICTS = {"supported", "refuted", "unresolved", "not tested"}

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.io.wavfile
 
-from bridge import jobs
 from bridge.cli import run_command
-from bridge.schema import TIMING_COLUMNS
-from bridge.tasks import NullTask, Task
+from bridge.running import jobs
+from bridge.running.schema import TIMING_COLUMNS
+from bridge.running.tasks import NullTask, Task
 from tests.helpers.tiny_whisper import write_tiny_whisper
 
 RATE_HZ = 16_000
@@ -91,7 +91,7 @@ def test_the_bad_file_is_quarantined_and_the_report_counts_it(whole: Path) -> No
 
 
 def test_provenance_names_weights_audio_threads_and_versions(whole: Path) -> None:
-    from bridge.store import read_provenance
+    from bridge.running.store import read_provenance
 
     settings = json.loads((whole / "settings.json").read_text(encoding="utf-8"))
     part = next((whole / "parts").glob("first--sound-0--clean--position--*"))

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bridge import regimes
-from bridge.compare import KEYS, PREDICTORS, agreement, agrees, compare, parameters, sensitivity, tightness
+from bridge.comparison import regimes
+from bridge.comparison.compare import KEYS, PREDICTORS, agreement, agrees, compare, parameters, sensitivity, tightness
 from tests.helpers.records import KINDS, layer_rows, null_rows, run_tables
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import CONDITIONS, RunConfig, make_config
 from bridge.errors import ConfigError, ExitCode
+from bridge.running.config import CONDITIONS, RunConfig, make_config
 
 
 def _file(directory: Path, text: str) -> Path:

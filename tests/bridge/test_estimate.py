@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.config import make_config
-from bridge.estimate import EFFICIENCY, LAYER_SECONDS, duration, estimate, matrix_speed, operations, record_bytes
-from bridge.inputs import ClipInput, Inputs, ModelInput
-from bridge.store import Part
-from bridge.tasks import NullTask, make_tasks
+from bridge.running.config import make_config
+from bridge.running.estimate import (
+    EFFICIENCY,
+    LAYER_SECONDS,
+    duration,
+    estimate,
+    matrix_speed,
+    operations,
+    record_bytes,
+)
+from bridge.running.inputs import ClipInput, Inputs, ModelInput
+from bridge.running.store import Part
+from bridge.running.tasks import NullTask, make_tasks
 
 SMALL = ModelInput("small", "small", "00", 96, 2, 4, 4, 80, 300, 500, 10.0)
 DEEP = ModelInput("deep", "deep", "11", 96, 2, 8, 4, 80, 300, 500, 10.0)

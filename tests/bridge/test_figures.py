@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from bridge import figures
-from bridge.claims.activation_claims import final_points
-from bridge.compare import compare
-from bridge.figures import style
-from bridge.figures.phase import _extended, measured_points
-from bridge.pooled import pool
-from bridge.tables import wer_table
+from bridge.comparison.compare import compare
+from bridge.comparison.pooled import pool
+from bridge.comparison.tables import wer_table
+from bridge.ledger.activation_claims import final_points
+from bridge.reporting import figures
+from bridge.reporting.figures import style
+from bridge.reporting.figures.phase import _extended, measured_points
 from tests.helpers.records import run_tables, sweep_dataset
 
 MODEL = "organism-a"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import theory
-from bridge.phasemap import read_sweep, sweep_digest, write_sweep
+from bridge.running.phasemap import read_sweep, sweep_digest, write_sweep
 
 SPEC = theory.SweepSpec(
     gain=(0.5, 2.0), alignment=(0.0, 0.5, 1.0), gap=(0.1, 0.9), depth=(2, 3), dimension=(5,), seeds=3

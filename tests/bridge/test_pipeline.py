@@ -12,8 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bridge import pipeline
-from bridge.config import RunConfig, make_config
 from bridge.errors import (
     ConfigError,
     ExitCode,
@@ -22,9 +20,11 @@ from bridge.errors import (
     OtherSettingsError,
     RunInterruptedError,
 )
-from bridge.pipeline import RunSummary, make_plan
-from bridge.pool import Job, WorkerPool
-from bridge.store import read_provenance
+from bridge.running import pipeline
+from bridge.running.config import RunConfig, make_config
+from bridge.running.pipeline import RunSummary, make_plan
+from bridge.running.pool import Job, WorkerPool
+from bridge.running.store import read_provenance
 
 CLIPS = ("a1", "a2", "b1", "b2", "c1", "c2")
 TASKS = 2 * (6 * 4 + 4 * 2)
@@ -32,7 +32,7 @@ TASKS = 2 * (6 * 4 + 4 * 2)
 
 @pytest.fixture(autouse=True)
 def _without_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.inputs.JOBS", "tests.bridge.fake_jobs")
+    monkeypatch.setattr("bridge.running.inputs.JOBS", "tests.bridge.fake_jobs")
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_failing_tasks_are_recorded_and_the_others_go_on(tmp_path: Path) -> None
 def test_a_failed_task_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     audio = _audio(tmp_path / "audio", ("a-bug", "c1"))
     assert _run(audio, tmp_path / "run", model=["m"]).exit_code is ExitCode.SOME_FAILED
-    monkeypatch.setattr("bridge.inputs.JOBS", "tests.bridge.mended_jobs")
+    monkeypatch.setattr("bridge.running.inputs.JOBS", "tests.bridge.mended_jobs")
     summary = _run(audio, tmp_path / "run", model=["m"])
     assert summary.exit_code is ExitCode.OK and summary.tasks["failed"] == 0
     assert _lines(tmp_path / "run" / "failures.jsonl") == []
@@ -313,7 +313,7 @@ def test_asked_for_null_models_are_measured_and_merged(audio: Path, tmp_path: Pa
 def test_shipped_nulls_are_used_if_they_are_of_these_weights(
     audio: Path, tmp_path: Path, sha256: str | None, used: bool
 ) -> None:
-    from bridge.store import write_table
+    from bridge.running.store import write_table
     from tests.bridge.fake_jobs import inspect_model
 
     model = tmp_path / "renamed"

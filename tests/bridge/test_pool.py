@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bridge.pool import Job, WorkerPool
+from bridge.running.pool import Job, WorkerPool
 
 JOBS = "tests.bridge.pool_jobs"
 

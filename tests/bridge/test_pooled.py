@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bridge import pooled
+from bridge.comparison import pooled
 from observables import CovarianceSums
 from tests.helpers.records import activation_rows
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge import provenance
+from bridge.running import provenance
 
 
 def test_versions_are_the_installed_ones() -> None:

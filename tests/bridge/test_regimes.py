@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge import regimes
-from bridge.regimes import NullShare, Thresholds
+from bridge.comparison import regimes
+from bridge.comparison.regimes import NullShare, Thresholds
 from tests.helpers.records import KINDS, layer_rows, null_rows
 
 NULL = NullShare(quantile=0.3, draws=20)

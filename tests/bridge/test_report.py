@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from bridge.pooled import pool
-from bridge.report import write_report
-from bridge.tables import failures, load_run, paper_table, wer_table
-from bridge.wording import symbols
+from bridge.comparison.pooled import pool
+from bridge.comparison.tables import failures, load_run, paper_table, wer_table
+from bridge.reporting.report import write_report
+from bridge.reporting.wording import symbols
 from tests.helpers.records import run_tables, write_run
 
 HOSTILE = '</details><script>alert("x")</script> & <img src=http://evil.example/x.png>'

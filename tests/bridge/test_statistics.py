@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bridge import statistics as st
+from bridge.comparison import statistics as st
 
 
 @pytest.mark.parametrize(

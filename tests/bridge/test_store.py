@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bridge.errors import ExitCode, OtherSettingsError
-from bridge.schema import LAYERS, to_table
-from bridge.store import (
+from bridge.running.schema import LAYERS, to_table
+from bridge.running.store import (
     Part,
     RunStore,
     first_difference,
@@ -138,7 +138,7 @@ def test_an_interrupted_write_leaves_nothing_that_counts(tmp_path: Path, monkeyp
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bridge.store.write_json", stop)
+    monkeypatch.setattr("bridge.running.store.write_json", stop)
     with pytest.raises(KeyboardInterrupt):
         _write(store)
     assert [path.name.startswith(".partial-") for path in store.parts.iterdir()] == [True]

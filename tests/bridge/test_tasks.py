@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from bridge.config import RunConfig, make_config
-from bridge.tasks import NullTask, Task, make_tasks, working_order
+from bridge.running.config import RunConfig, make_config
+from bridge.running.tasks import NullTask, Task, make_tasks, working_order
 
 CLIPS = [f"clip-{n}" for n in range(6)]
 

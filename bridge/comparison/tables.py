@@ -1,0 +1,302 @@
+"""Tables of a run: what was read from its records, and the summaries that report and ledger share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bridge.comparison import paper, statistics
+from bridge.comparison.pooled import Pooled
+
+HALLUCINATED_WER = 0.5
+CLEAN = "clean"
+CONDITION_ORDER = ("clean", "stretch", "mix", "noise")
+
+
+@dataclass(frozen=True, slots=True)
+class RunTables:
+    """The records of one run directory.
+
+    Attributes:
+        directory: where they were read.
+        settings: settings.json (empty where there is none).
+        clips, layers, activations: the measured tables.
+        nulls: rows of the null models, None if none were measured or shipped.
+        sweep: the phase map of `theory.sweep`, None if it was not made.
+        quarantine: samples that were not measured, one mapping each with a code.
+        failures: tasks that failed.
+        timings: timings.json.
+        provenance: of the merged records (Parquet metadata) and the inputs.
+    """
+
+    directory: Path
+    settings: dict[str, Any]
+    clips: pd.DataFrame
+    layers: pd.DataFrame
+    activations: pd.DataFrame
+    nulls: pd.DataFrame | None = None
+    sweep: xr.Dataset | None = None
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    timings: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run, which its resampling shares."""
+        config = self.settings.get("config", self.settings)
+        return int(config.get("seed", 0))
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in the order of the records."""
+        return [str(name) for name in dict.fromkeys(self.layers["model"])]
+
+    def model_settings(self, name: str) -> dict[str, Any]:
+        """What the settings say of a model; empty if nothing."""
+        for entry in self.settings.get("models", []):
+            if isinstance(entry, dict) and entry.get("name") == name:
+                return entry
+        return {}
+
+
+def load_run(directory: str | Path) -> RunTables:
+    """Reads the records of a run directory.
+
+    Raises:
+        FileNotFoundError: naming the record that is missing: clips, layers and activations must be there.
+    """
+    root = Path(directory)
+    records = root / "records"
+    frames = {}
+    for name in ("clips", "layers", "activations"):
+        path = records / f"{name}.parquet"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: {root} holds no finished run")
+        frames[name] = pd.read_parquet(path)
+    nulls = records / "nulls.parquet"
+    clips = frames["clips"].drop_duplicates(["model", "clip", "condition"], ignore_index=True)
+    return RunTables(
+        directory=root,
+        settings=_json(root / "settings.json"),
+        clips=clips,
+        layers=frames["layers"],
+        activations=frames["activations"],
+        nulls=pd.read_parquet(nulls) if nulls.is_file() else None,
+        sweep=_sweep(records),
+        quarantine=_lines(root / "quarantine.jsonl"),
+        failures=_lines(root / "failures.jsonl"),
+        timings=_json(root / "timings.json"),
+        provenance=_provenance(root, records),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _sweep(records: Path) -> xr.Dataset | None:
+    path = records / "sweep.nc"
+    if not path.is_file():
+        return None
+    with xr.open_dataset(path, engine="scipy") as dataset:
+        return dataset.load()
+
+
+def _provenance(root: Path, records: Path) -> dict[str, Any]:
+    from bridge.running.store import read_provenance
+
+    found = read_provenance(records / "layers.parquet")
+    for name in ("provenance.json", "inputs.json"):
+        if (root / name).is_file():
+            found |= {name.removesuffix(".json"): _json(root / name)}
+    return found
+
+
+def conditions_of(frame: pd.DataFrame) -> list[str]:
+    """Conditions present, clean first, then in the order of the stresses."""
+    present = set(frame["condition"])
+    return [name for name in CONDITION_ORDER if name in present] + sorted(present - set(CONDITION_ORDER))
+
+
+def wer_table(clips: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """WER by model and condition with intervals over clips, and its paired change from clean.
+
+    Returns:
+        mean WER with interval, pooled WER (all errors over all words), n clips, how many are above 0.5, how many of
+        those truncated, mean change from clean with interval, d_z, Wilcoxon p and its q over the table.
+    """
+    records = []
+    for model, rows in clips.groupby("model", sort=False):
+        clean = rows[rows["condition"] == CLEAN].set_index("clip")["wer"]
+        for condition in conditions_of(rows):
+            part = rows[rows["condition"] == condition]
+            known = part[part["wer"].notna()]
+            found = statistics.bootstrap_mean(known["wer"], list(known["clip"]), seed=seed)
+            change = (known.set_index("clip")["wer"] - clean).dropna() if condition != CLEAN else pd.Series(dtype=float)
+            moved = statistics.bootstrap_mean(change, list(change.index), seed=seed)
+            words = float(known["reference_words"].sum())
+            errors = float(known[["substitutions", "deletions", "insertions"]].sum().sum())
+            above = known["wer"] > HALLUCINATED_WER
+            truncated = known["truncated"].astype(bool)
+            records.append(
+                {
+                    "model": model,
+                    "condition": condition,
+                    "n": len(known),
+                    "no_reference": len(part) - len(known),
+                    "wer": found.effect,
+                    "low": found.low,
+                    "high": found.high,
+                    "pooled_wer": errors / words if words else np.nan,
+                    "above_half": int((above & ~truncated).sum()),
+                    "above_half_truncated": int((above & truncated).sum()),
+                    "truncated": int(part["truncated"].astype(bool).sum()),
+                    "avg_logprob": float(part["avg_logprob"].mean()),
+                    "change": moved.effect,
+                    "change_low": moved.low,
+                    "change_high": moved.high,
+                    "d_z": statistics.standardised_mean(change),
+                    "p": statistics.wilcoxon(change),
+                }
+            )
+    table = pd.DataFrame.from_records(records)
+    table["q"] = statistics.benjamini_hochberg(table["p"])
+    return table
+
+
+QUANTITIES = {
+    "log_norm": "ln ‖J_L‖",
+    "share": "share of the first direction of J_L",
+    "ratio": "σ₂/σ₁ of J_L",
+    "growth": "growth g (nats a layer)",
+    "growth_transmission": "part of g made by the propagators",
+    "log_sigma": "mean ln σ, layers 2..L",
+    "bulk_gap": "mean bulk gap ξ_F, layers 2..L",
+    "alignment": "mean alignment κ, layers 2..L",
+    "gain": "mean gain ρ, layers 2..L",
+    "avg_logprob": "mean log-probability of the transcript",
+}
+
+
+def clip_quantities(layers: pd.DataFrame, comparison: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
+    """One row a model x clip x condition x state with the numbers of QUANTITIES."""
+    keys = ["model", "clip", "condition", "state"]
+    later = layers[layers["layer"] >= 2].assign(log_sigma=lambda rows: np.log(rows["sigma"].where(rows["sigma"] > 0)))
+    means = later.groupby(keys)[["log_sigma", "bulk_gap", "alignment", "gain"]].mean().reset_index()
+    table = comparison[
+        [*keys, "norm", "sigma2", "share", "growth", "growth_transmission", "observed", "n_tokens"]
+    ].merge(means, on=keys, how="left")
+    norm = table["norm"].where(table["norm"] > 0)
+    table["log_norm"], table["ratio"] = np.log(norm), table["sigma2"] / norm
+    columns = ["wer", "truncated", "avg_logprob", "compression_ratio"]
+    return table.merge(clips[[*keys[:3], *columns]], on=keys[:3], how="left")
+
+
+def paired_changes(quantities: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Change of every quantity from clean to each stress, clip by clip, with interval, d_z, Wilcoxon p and q.
+
+    q is Benjamini-Hochberg over the whole table: every comparison that was made counts.
+    """
+    records = []
+    for (model, state), rows in quantities.groupby(["model", "state"], sort=False):
+        clean = rows[rows["condition"] == CLEAN].set_index("clip")
+        for condition in conditions_of(rows):
+            if condition == CLEAN or clean.empty:
+                continue
+            stressed = rows[rows["condition"] == condition].set_index("clip")
+            for name in QUANTITIES:
+                change = (stressed[name] - clean[name]).dropna()
+                found = statistics.bootstrap_mean(change, list(change.index), seed=seed)
+                records.append(
+                    {
+                        "model": model,
+                        "state": state,
+                        "stress": condition,
+                        "quantity": name,
+                        "n": found.n,
+                        "clean": float(clean.loc[clean.index.intersection(change.index), name].mean()),
+                        "change": found.effect,
+                        "low": found.low,
+                        "high": found.high,
+                        "d_z": statistics.standardised_mean(change),
+                        "p": statistics.wilcoxon(change),
+                        "code": found.code,
+                    }
+                )
+    table = pd.DataFrame.from_records(records)
+    if not table.empty:
+        table["q"] = statistics.benjamini_hochberg(table["p"])
+    return table
+
+
+def layer_table(layers: pd.DataFrame, nulls: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Medians over clips of sigma, xi, xi_F, sigma xi_F, kappa and rho by model, state, condition and layer.
+
+    The null models' 95 % bands stand beside them where they were measured (random weights).
+    """
+    columns = ["sigma", "gap", "bulk_gap", "pinning", "alignment", "gain", "context_share"]
+    keys = ["model", "state", "condition", "layer"]
+    table = _with_pinning(layers).groupby(keys, sort=False)[columns].median().reset_index()
+    sizes = layers.groupby(keys, sort=False).size().rename("n").reset_index()
+    table = table.merge(sizes, on=keys)
+    if nulls is not None and not nulls.empty:
+        random = _with_pinning(nulls[nulls["null"] == "random_weights"])
+        grouped = random.groupby(["model", "state", "layer"])["alignment"]
+        band = grouped.quantile(0.95).rename("alignment_null95").reset_index()
+        table = table.merge(band, on=["model", "state", "layer"], how="left")
+    return table
+
+
+def _with_pinning(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(pinning=rows["sigma"] * rows["bulk_gap"])
+
+
+def paper_table(pooled: Pooled, *, length: str = "matched", k: int = 50) -> pd.DataFrame:
+    """The paper's Tables 1-2 in its own form: published rows first, then ours by model and stress.
+
+    Returns:
+        source ("paper" or "ours"), component, model, stress, d_n_eff_pct, d_log10_kf, d_alpha with ends of their
+        intervals (NaN for the paper, which prints none), n_clips, reason.
+    """
+    records: list[dict[str, Any]] = [
+        {
+            "source": "paper",
+            "component": row.component,
+            "model": row.model,
+            "stress": "all",
+            "d_n_eff_pct": row.n_eff_pct,
+            "d_log10_kf": row.log10_kf,
+            "d_alpha": row.alpha,
+            "reason": "ok",
+        }
+        for row in paper.TABLES
+    ]
+    if not pooled.summary.empty:
+        ours = pooled.summary[(pooled.summary["length"] == length) & (pooled.summary["k"] == k)]
+        columns = ["component", "model", "stress", "n_clips", "n_layers", "reason"]
+        columns += [str(name) for name in ours if str(name).startswith("d_")]
+        records += [
+            {"source": "ours", **{str(key): one for key, one in row.items()}}
+            for row in ours[columns].to_dict("records")
+        ]
+    return pd.DataFrame.from_records(records)
+
+
+def failures(clips: pd.DataFrame, *, truncated: bool) -> pd.DataFrame:
+    """Transcripts with WER above 0.5, those whose audio was cut at the model's window apart from the others."""
+    chosen = (clips["wer"] > HALLUCINATED_WER) & (clips["truncated"].astype(bool) == truncated)
+    columns = ["model", "condition", "clip", "wer", "reference", "transcript", "avg_logprob", "compression_ratio"]
+    return clips.loc[chosen, columns].sort_values(["model", "condition", "clip"], ignore_index=True)

@@ -1,0 +1,283 @@
+"""C5 and C11-C15: what the paper says, or infers, of confidence, alignment and the context Jacobian."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bridge.comparison import statistics
+from bridge.comparison.analysis import Analysis
+from bridge.comparison.tables import CLEAN, HALLUCINATED_WER
+from bridge.ledger.activation_claims import final_points
+from bridge.ledger.settling import Reading, Test
+from theory.thresholds import PAPER_ALIGNMENT
+
+# An AUROC below this would mean that log-probability hardly tells a failed transcript from a good one.
+LEAST_AUROC = 0.6
+LEAST_ALIGNMENT_GAIN = 0.1
+LEAST_CORRELATION = -0.3
+COLLAPSED_SHARE = 0.9
+
+
+def training_alignment(analysis: Analysis) -> Test:
+    """C5, as far as trained and random weights of one architecture can speak to it."""
+    readings = []
+    nulls = analysis.tables.nulls
+    for name, identity in analysis.identities.items():
+        trained = _alignment_rows(analysis.tables.layers, name, "position")
+        trained = trained[trained["condition"] == CLEAN]
+        if nulls is None or nulls.empty or trained.empty:
+            continue
+        random = _alignment_rows(nulls[nulls["null"] == "random_weights"], name, "position")
+        if random.empty:
+            continue
+        found = statistics.bootstrap_difference(
+            trained["alignment"],
+            list(trained["clip"]),
+            random["alignment"],
+            list(random["draw"]),
+            seed=analysis.tables.seed,
+        )
+        readings.append(
+            Reading(
+                name,
+                identity.paper_family,
+                "mean alignment, trained minus random weights",
+                found,
+                LEAST_ALIGNMENT_GAIN,
+                "greater",
+                f"trained {trained['alignment'].mean():.3f}, random weights {random['alignment'].mean():.3f} "
+                f"({random['draw'].nunique()} draws), position state, layers 2..L, clean",
+                decides=False,
+            )
+        )
+    return Test(
+        "C5",
+        "Would need checkpoints along a training run: mean alignment of layers 2..L against step, of several seeds. "
+        "Beside "
+        "it, what two points can say: trained minus random weights of the same configuration.",
+        (),
+        LEAST_ALIGNMENT_GAIN,
+        "greater",
+        readings,
+        "No training trajectory was measured. Alignment of a trained model against its random initialisation is shown "
+        "beside it; it does not say what training did on the way.",
+    )
+
+
+def confidence(analysis: Analysis) -> Test:
+    """C11: the transcript's own log-probability does not tell a failure from a success."""
+    readings = []
+    for name, identity in analysis.identities.items():
+        rows = analysis.tables.clips
+        rows = rows[(rows["model"] == name) & rows["wer"].notna() & ~rows["truncated"].astype(bool)]
+        failed = (rows["wer"] > HALLUCINATED_WER).to_numpy(dtype=np.float64)
+        found = statistics.bootstrap_statistic(
+            statistics.auroc,
+            [-rows["avg_logprob"].to_numpy(dtype=np.float64), failed],
+            list(rows["clip"]),
+            seed=analysis.tables.seed,
+        )
+        readings.append(
+            Reading(
+                name,
+                identity.paper_family,
+                "AUROC of low log-probability for WER > 0.5",
+                found,
+                LEAST_AUROC,
+                "less",
+                f"{int(failed.sum())} failed of {len(failed)} transcripts, truncated ones left out",
+            )
+        )
+    return Test(
+        "C11",
+        "AUROC of minus the mean token log-probability for WER > 0.5, over all clips and conditions, truncated audio "
+        "left "
+        "out; bootstrap over clips. Blind would be 0.5; the claim needs less than 0.6.",
+        ("tiny", "small", "large"),
+        LEAST_AUROC,
+        "less",
+        readings,
+    )
+
+
+def alignment(analysis: Analysis) -> Test:
+    """C12: kappa between consecutive layers, measured."""
+    readings = []
+    nulls = analysis.tables.nulls
+    for name, identity in analysis.identities.items():
+        for state in _states(analysis, name):
+            rows = _alignment_rows(analysis.tables.layers, name, state)
+            found = statistics.bootstrap_mean(rows["alignment"], list(rows["clip"]), seed=analysis.tables.seed)
+            note = f"{state} state; clean {rows.loc[rows['condition'] == CLEAN, 'alignment'].mean():.3f}"
+            if nulls is not None and not nulls.empty:
+                for kind, drawn in nulls.groupby("null"):
+                    null = _alignment_rows(drawn, name, state)
+                    if not null.empty:
+                        note += f"; {str(kind).replace('_', ' ')} {null['alignment'].mean():.3f}"
+                        note += f" (95 % quantile {null['alignment'].quantile(0.95):.3f})"
+            readings.append(
+                Reading(
+                    name,
+                    identity.paper_family,
+                    "mean alignment of layers 2..L",
+                    found,
+                    PAPER_ALIGNMENT,
+                    "greater",
+                    note,
+                    decides=state == _headline(analysis, name),
+                )
+            )
+    return Test(
+        "C12",
+        "Mean of kappa_l over layers 2..L and all conditions, measured from the propagators' singular vectors, "
+        "beside random "
+        "weights and shuffled layers; bootstrap over clips. Least effect: the alignment from which the paper's "
+        "Regime II is read.",
+        ("large",),
+        PAPER_ALIGNMENT,
+        "greater",
+        readings,
+    )
+
+
+def jacobian(analysis: Analysis) -> Test:
+    """C13: growth below 0 in small models, one direction in large ones."""
+    readings = []
+    for name, identity in analysis.identities.items():
+        for state in _states(analysis, name):
+            rows = analysis.comparison
+            rows = rows[(rows["model"] == name) & (rows["state"] == state)]
+            counts = ", ".join(f"{regime} {count}" for regime, count in rows["observed"].value_counts().items())
+            chosen = state == _headline(analysis, name)
+            note = f"{state} state; observed: {counts}"
+            clips = list(rows["clip"])
+            large = identity.paper_family == "large"
+            seed = analysis.tables.seed
+            growth = statistics.bootstrap_mean(rows["growth"], clips, seed=seed)
+            share = statistics.bootstrap_mean(rows["share"], clips, seed=seed)
+            family = identity.paper_family
+            passed = statistics.bootstrap_mean(rows["growth_transmission"], clips, seed=seed)
+            readings += [
+                Reading(
+                    name,
+                    family,
+                    "part of g that the propagators make (the rest is the injections' own size)",
+                    passed,
+                    0.0,
+                    "less",
+                    f"{state} state",
+                    decides=False,
+                ),
+                Reading(
+                    name, family, "growth g, nats a layer", growth, 0.0, "less", note, decides=chosen and not large
+                ),
+                Reading(
+                    name,
+                    family,
+                    "share of the first direction of J_L",
+                    share,
+                    COLLAPSED_SHARE,
+                    "greater",
+                    note,
+                    decides=chosen and large,
+                ),
+            ]
+    return Test(
+        "C13",
+        "Small models: mean growth g of the arrival below 0 (O7). Large models: mean share of ||J_L||_F^2 in its first "
+        "direction above 0.9. All conditions; bootstrap over clips; sequence state where enough clips have it.",
+        ("tiny", "small", "large"),
+        0.0,
+        "less",
+        readings,
+    )
+
+
+def proxies(analysis: Analysis) -> Test:
+    """C14: N_eff of activations falls where the Jacobian's share rises."""
+    readings = []
+    for name, identity in analysis.identities.items():
+        points = final_points(analysis.tables.activations)
+        points = points[points["model"] == name].rename(columns={"n_tokens": "rows"})
+        state = _headline(analysis, name)
+        seen = analysis.quantities
+        seen = seen[(seen["model"] == name) & (seen["state"] == state)]
+        table = points.merge(seen, on=["model", "clip", "condition"])
+        clips = list(table["clip"])
+        rank, length = table["effective_rank_10"].to_numpy(), table["rows"].to_numpy(dtype=np.float64)
+        share = table["share"].to_numpy(dtype=np.float64)
+        seed = analysis.tables.seed
+        found = statistics.bootstrap_statistic(statistics.partial_spearman, [rank, share, length], clips, seed=seed)
+        plain = statistics.spearman(*_finite(rank, share))
+        note = f"{state} state, {len(table)} transcripts; without holding the length: {plain:.2f}"
+        readings.append(
+            Reading(
+                name,
+                identity.paper_family,
+                "rank correlation of N_eff (K = 10) with the share, given the length",
+                found,
+                LEAST_CORRELATION,
+                "less",
+                note,
+            )
+        )
+        for column, target, what in (
+            ("kirchhoff_10", "log_norm", "rank correlation of log10 K_f with ln ||J_L||, given the length"),
+            ("alpha_10", "share", "rank correlation of alpha with the share, given the length"),
+        ):
+            arrays = [table[column].to_numpy(dtype=np.float64), table[target].to_numpy(dtype=np.float64), length]
+            more = statistics.bootstrap_statistic(statistics.partial_spearman, arrays, clips, seed=seed)
+            readings.append(
+                Reading(name, identity.paper_family, what, more, 0.3, "greater", f"{state} state", decides=False)
+            )
+    return Test(
+        "C14",
+        "Spearman correlation over clips and conditions of the final layer's cross-attention N_eff (K = 10) with the "
+        "share of "
+        "the first direction of J_L, the number of tokens held fixed; bootstrap over clips. Tracking would be "
+        "strongly negative.",
+        ("tiny", "small", "large"),
+        LEAST_CORRELATION,
+        "less",
+        readings,
+    )
+
+
+def onset(analysis: Analysis) -> Test:
+    """C15: needs spectra token by token."""
+    return Test(
+        "C15",
+        "Would need alpha of a sliding window of tokens, aligned at the first wrong word, against the same positions "
+        "of "
+        "transcripts that stay right.",
+        (),
+        0.0,
+        "greater",
+        (),
+        "Spectra are measured over whole transcripts here; none is measured token by token before the failure.",
+    )
+
+
+def _states(analysis: Analysis, model: str) -> list[str]:
+    rows = analysis.comparison
+    return sorted(set(rows.loc[rows["model"] == model, "state"]))
+
+
+def _headline(analysis: Analysis, model: str) -> str:
+    """Sequence state where it was measured on enough clips for an interval, else the position state."""
+    rows = analysis.comparison
+    rows = rows[rows["model"] == model]
+    counts = rows.groupby("state")["clip"].nunique()
+    enough = counts.get("sequence", 0) >= statistics.MIN_CLUSTERS or "position" not in counts
+    return "sequence" if enough else "position"
+
+
+def _alignment_rows(layers: pd.DataFrame, model: str, state: str) -> pd.DataFrame:
+    chosen = (layers["model"] == model) & (layers["state"] == state) & (layers["layer"] >= 2)
+    return layers[chosen].dropna(subset=["alignment"])
+
+
+def _finite(*arrays: np.ndarray) -> list[np.ndarray]:
+    keep = np.isfinite(np.stack([np.asarray(array, dtype=np.float64) for array in arrays])).all(axis=0)
+    return [np.asarray(array, dtype=np.float64)[keep] for array in arrays]

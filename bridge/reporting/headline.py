@@ -1,0 +1,194 @@
+"""The report's opening: what was measured, what agrees and what does not, in plain sentences made from the records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bridge.comparison.analysis import Analysis
+from bridge.comparison.compare import PINNED_LOG_CHANGE, PREDICTOR_TITLES, PREDICTORS
+from bridge.comparison.statistics import bootstrap_mean
+from bridge.comparison.tables import CLEAN, conditions_of
+from bridge.reporting.wording import number, with_interval
+
+
+def headline(analysis: Analysis, ledger: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Sentences of the opening, each {"topic", "text"}; every number in them comes from the records."""
+    parts = [
+        ("Measured", _measured(analysis)),
+        ("Do the models listen?", _listening(analysis)),
+        ("What the layers are like", _layers(analysis)),
+        ("What the context Jacobian does", _observed(analysis)),
+        ("Decay of what?", _parts(analysis)),
+        ("Predicted against observed", _agreement(analysis)),
+        ("The certificate", _certificate(analysis)),
+        ("The paper's claims", _claims(ledger)),
+    ]
+    return [{"topic": topic, "text": text} for topic, text in parts if text]
+
+
+def _measured(analysis: Analysis) -> str:
+    run = analysis.tables
+    states = run.layers.groupby("state")[["model", "clip", "condition"]].apply(lambda rows: len(rows.drop_duplicates()))
+    counts = " and ".join(f"{count} in the {state} state" for state, count in states.items())
+    kind = (
+        "None of them counts as a published Whisper checkpoint, so claims about trained large models stay untested."
+        if not any(one.family for one in analysis.identities.values())
+        else "As published Whisper checkpoints count: "
+        + ", ".join(f"{one.model} ({one.family})" for one in analysis.identities.values() if one.family)
+        + "."
+    )
+    return (
+        f"{len(run.models)} model{'s' if len(run.models) > 1 else ''} on {run.clips['clip'].nunique()} clips under "
+        f"{', '.join(conditions_of(run.clips))}: "
+        f"context Jacobians of {counts}. {kind}"
+    )
+
+
+def _listening(analysis: Analysis) -> str:
+    pieces = []
+    for model, rows in analysis.wer.groupby("model", sort=False):
+        if not np.isfinite(rows["wer"]).any():
+            pieces.append(f"{model}: no reference transcripts")
+            continue
+        known = rows[rows["wer"].notna()]
+        rates = ", ".join(f"{row.condition} {row.wer:.2f}" for row in known.itertuples())
+        deaf = rows[(rows["condition"] == CLEAN) & (rows["wer"] >= 0.5)]
+        remark = " (it does not transcribe these clips even when they are clean)" if len(deaf) else ""
+        pieces.append(f"{model}: WER {rates}{remark}")
+    return "; ".join(pieces) + "."
+
+
+def _layers(analysis: Analysis) -> str:
+    pieces = []
+    layers = analysis.tables.layers
+    for model, rows in layers[(layers["layer"] >= 2) & (layers["state"] == _main_state(layers))].groupby(
+        "model", sort=False
+    ):
+        pinning = rows["sigma"] * rows["bulk_gap"]
+        low, high = pinning.quantile(0.05), pinning.quantile(0.95)
+        below = float((rows["alignment"] < rows["bulk_gap"]).mean())
+        rho = float((rows["gain"] < 1).mean())
+        pieces.append(
+            f"{model}: σ ξ_F between {low:.2f} and {high:.2f} in nine layers of ten (2..L), κ below ξ_F in "
+            f"{below:.0%}, "
+            f"ρ below 1 in {rho:.0%}"
+        )
+    if not pieces:
+        return ""
+    return (
+        "; ".join(pieces)
+        + ". Where σ ξ_F is near 1 and κ is below ξ_F the residual stream itself pins the bulk: it neither decays nor "
+        "grows, "
+        "whatever ρ is (T26). The paper's rule reads ρ below 1 as decay (Regime I)."
+    )
+
+
+def _main_state(layers: pd.DataFrame) -> str:
+    return "position" if (layers["state"] == "position").any() else str(layers["state"].iloc[0])
+
+
+def _observed(analysis: Analysis) -> str:
+    pieces = []
+    for state, rows in analysis.comparison.groupby("state"):
+        counts = ", ".join(f"{name} {count}" for name, count in Counter(rows["observed"]).most_common())
+        differs = int(rows["differs"].sum())
+        share = rows["share"].dropna()
+        collapse = (
+            f"largest share of one direction {share.max():.2f}, median {share.median():.2f}" if len(share) else ""
+        )
+        pieces.append(
+            f"{state} state: {counts} ({collapse}); scale-free the regime differs in {differs} of {len(rows)}"
+        )
+    return "; ".join(pieces) + "."
+
+
+def _parts(analysis: Analysis) -> str:
+    """Whether g is made by the propagators or by the injections."""
+    pieces, exact, disguised = [], [], []
+    main = _main_state(analysis.tables.layers)
+    for (state, model), rows in analysis.comparison.groupby(["state", "model"], sort=False):
+        whole, made, passed = (
+            bootstrap_mean(rows[column], list(rows["clip"]), seed=analysis.tables.seed)
+            for column in ("growth", "growth_injection", "growth_transmission")
+        )
+        if state != main:
+            sums = [number(one.effect, 2, signed=True) for one in (whole, made, passed)]
+            exact.append(f"{model} {sums[0]} = {sums[1]} {sums[2]} (n = {whole.n})")
+            continue
+        pieces.append(
+            f"{model}: g = {with_interval(whole.effect, whole.low, whole.high, 2)} nats a layer, of which "
+            f"{with_interval(made.effect, made.low, made.high, 2)} from the injections and "
+            f"{with_interval(passed.effect, passed.low, passed.high, 2)} from the propagators"
+        )
+        if whole.high < 0 <= passed.high:
+            disguised.append(str(model))
+    if not pieces:
+        return ""
+    text = "; ".join(pieces) + f" ({main} state, mean over clips and conditions)."
+    if exact:
+        text += " In the sequence state, where the recurrence is exact: " + "; ".join(exact) + "."
+    if disguised:
+        text += (
+            f" In {' and '.join(disguised)} early injections arrive smaller because later layers inject more, not "
+            "because "
+            "propagators shrink what passes through them: the decay that the paper's rule foretells is seen, the "
+            "mechanism "
+            "it gives is not. “Pinned” speaks of the propagators, and they alone change what passes by less than "
+            f"{PINNED_LOG_CHANGE:g} nats over the whole depth in {_pinned(analysis.comparison)}."
+        )
+    return text
+
+
+def _pinned(comparison: pd.DataFrame) -> str:
+    """'61 of 96 measurements of organism-deep; ...': how many transmissions stay within the pinned range."""
+    pieces = []
+    for model, rows in comparison.groupby("model", sort=False):
+        total = (rows["growth_transmission"] * rows["layers"]).abs().dropna()
+        pieces.append(f"{int((total < PINNED_LOG_CHANGE).sum())} of {len(total)} measurements of {model}")
+    return " and ".join(pieces)
+
+
+def _agreement(analysis: Analysis) -> str:
+    pieces = []
+    for name in PREDICTORS:
+        column = analysis.comparison[f"agrees_{name}"]
+        decided = int(column.notna().sum())
+        right = int(column.fillna(False).sum())
+        said = Counter(analysis.comparison[f"predicted_{name}"]).most_common(2)
+        mostly = ", ".join(f"“{regime}” {count}" for regime, count in said)
+        verdict = f"right in {right} of the {decided} that can be decided" if decided else "nothing that can be decided"
+        pieces.append(f"{PREDICTOR_TITLES[name]} says {mostly}; {verdict}")
+    return "The " + "; the ".join(pieces) + "."
+
+
+def _certificate(analysis: Analysis) -> str:
+    pieces = []
+    for state, rows in analysis.tightness.groupby("state"):
+        known = rows[rows["n"] > 0]
+        if known.empty:
+            continue
+        factor = float(np.median(known["upper_over_norm"]))
+        positive, total = int(known["lower_positive"].sum()), int(known["n"].sum())
+        line = f"{state} state: bound over measured norm {factor:.3g} (median), "
+        line += f"a positive lower bound in {positive} of {total}"
+        if state == "sequence":
+            outside = int(known["violations"].sum())
+            line += f", {outside} norms outside their interval"
+        else:
+            line += (
+                f", where the chain itself is an approximation with median error {known['chain_error'].median():.2f}"
+            )
+        pieces.append(line)
+    return "; ".join(pieces) + "." if pieces else ""
+
+
+def _claims(ledger: list[dict[str, Any]]) -> str:
+    counts = Counter(str(line["verdict"]) for line in ledger)
+    order = ("supported", "refuted", "unresolved", "not tested")
+    said = ", ".join(f"{counts[name]} {name}" for name in order if counts[name])
+    refuted = [f"{line['id']} ({line['title']})" for line in ledger if line["verdict"] == "refuted"]
+    return f"{said}." + (f" Refuted: {'; '.join(refuted)}." if refuted else "")

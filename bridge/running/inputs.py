@@ -1,0 +1,221 @@
+"""What goes into a run: models that load, clips that pass the audio gate, and the settings they make together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import ConfigError, ModelError, NoUsableAudioError
+from bridge.running.config import RESULT_KEYS, RunConfig
+from bridge.running.pool import Failure, Job, Reply, WorkerPool
+from bridge.running.provenance import versions
+from bridge.running.store import SETTINGS_SCHEMA
+
+POOL_FILES = 256
+"""Files that are at least gated where speech is mixed, so that a small `--limit` still has voices to mix with."""
+
+JOBS = "bridge.running.jobs"
+"""Module whose functions the workers call."""
+
+_GATE_BATCH = 8
+_IDENTITY = ("name", "sha256", "d_model", "encoder_layers", "decoder_layers", "vocabulary")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """A checkpoint that was loaded once to see that it can be.
+
+    Attributes:
+        name: unique in the run.
+        reference: directory or hub id it is loaded from.
+        sha256: of its weights.
+        d_model, encoder_layers, decoder_layers, heads, mels, vocabulary: its dimensions.
+        positions: encoder positions of the full window.
+        window_s: longest audio it takes, seconds.
+        notes: codes of what was done on loading (empirical.checkpoint), "upcast:float16" say.
+    """
+
+    name: str
+    reference: str
+    sha256: str
+    d_model: int
+    encoder_layers: int
+    decoder_layers: int
+    heads: int
+    mels: int
+    vocabulary: int
+    positions: int
+    window_s: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInput:
+    """An audio file; its hash and duration are known once it has passed the gate.
+
+    Attributes:
+        name: unique in the run.
+        path: the file.
+        reference: what is said in it, if known.
+        speaker: who says it, if known.
+        sha256: of the file.
+        duration_s: of its samples.
+    """
+
+    name: str
+    path: str
+    reference: str | None
+    speaker: str | None
+    sha256: str = ""
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything a run measures.
+
+    Attributes:
+        models: in the order given.
+        clips: the usable ones that are measured, sorted by name.
+        pool: the usable ones that may be mixed into another.
+        quarantine: files that did not pass the gate: path, code, detail, stage.
+    """
+
+    models: tuple[ModelInput, ...]
+    clips: tuple[ClipInput, ...]
+    pool: tuple[ClipInput, ...]
+    quarantine: tuple[dict[str, Any], ...]
+
+
+def worker_job(key: str, function: str, arguments: Mapping[str, Any]) -> Job:
+    """A job that calls a function of `JOBS` in a worker."""
+    return Job(key, f"{JOBS}:{function}", arguments)
+
+
+def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
+    """Finds, loads and gates what the run is to measure.
+
+    Raises:
+        ModelError: if a checkpoint cannot be loaded.
+        ConfigError: if a model is too narrow for the singular values asked for.
+        NoUsableAudioError: if no file passes the gate.
+    """
+    arguments = {"models": config.model, "audio": config.audio}
+    # A second worker gets its libraries ready meanwhile: importing them takes seconds.
+    first = [worker_job("list", "list_inputs", arguments), worker_job("import", "import_libraries", {})]
+    listed = {reply.key: _value(reply) for reply in pool.run(first)}["list"]
+    clips = [ClipInput(**clip) for clip in listed["clips"]]
+    if not listed["models"]:
+        raise ModelError("no organism is bundled with this installation; pass --model with a checkpoint directory")
+    jobs = [
+        worker_job(reference, "inspect_model", {"reference": reference, "dtype": config.dtype})
+        for reference in listed["models"]
+    ]
+    found = {reply.key: ModelInput(**_value(reply)) for reply in pool.run(jobs)}
+    models = _unique_models([found[reference] for reference in listed["models"]])
+    narrow = min(models, key=lambda model: model.d_model)
+    if config.k > narrow.d_model:
+        raise ConfigError(f"k must be at most {narrow.d_model}, the width of {narrow.name}; got {config.k}")
+    usable, refused = _gate(pool, clips, config)
+    quarantine = [{**bad, "stage": "scan"} for bad in listed["rejected"]] + refused
+    if not usable:
+        where = "the bundled clips" if config.audio is None else config.audio
+        codes = ", ".join(f"{code} {count}" for code, count in Counter(bad["code"] for bad in quarantine).items())
+        raise NoUsableAudioError(f"no usable audio in {where}: {len(quarantine)} files were refused ({codes})")
+    return Inputs(models, tuple(usable[: config.limit]), tuple(usable), tuple(quarantine))
+
+
+def make_settings(config: RunConfig, inputs: Inputs) -> dict[str, Any]:
+    """What decides the numbers of a run, as JSON values: version, options, and hashes of models and clips.
+
+    Where things lie is left out, so that a moved data set or another spelling of a path is the same run.
+    """
+    options = {name: getattr(config, name) for name in RESULT_KEYS}
+    mixed = [(clip.name, clip.speaker, clip.sha256) for clip in inputs.pool] if "mix" in config.conditions else []
+    settings = {
+        "schema_version": SETTINGS_SCHEMA,
+        "spi": versions()["spi"],
+        "models": [{key: getattr(model, key) for key in _IDENTITY} for model in inputs.models],
+        **options,
+        "clips": [{"name": clip.name, "sha256": clip.sha256, "speaker": clip.speaker} for clip in inputs.clips],
+        "pool": hashlib.sha256(json.dumps(mixed).encode()).hexdigest(),
+    }
+    return json.loads(json.dumps(settings))
+
+
+def default_directory(config: RunConfig, digest: str) -> Path:
+    """Where a run goes that was given no place: its name follows from its settings, so the same command resumes it."""
+    plain = replace(config, out=None, workers=None) == RunConfig()
+    return Path("runs") / ("default" if plain else f"run-{digest[:10]}")
+
+
+def _gate(
+    pool: WorkerPool, clips: Sequence[ClipInput], config: RunConfig
+) -> tuple[list[ClipInput], list[dict[str, Any]]]:
+    """Gates files by name until enough are usable; a file after the last one needed is left alone."""
+    wanted = len(clips) if config.limit is None else config.limit
+    least = POOL_FILES if "mix" in config.conditions else 0
+    usable: list[ClipInput] = []
+    quarantine: list[dict[str, Any]] = []
+    position = 0
+    while position < len(clips) and (len(usable) < wanted or position < least):
+        step = max(wanted - len(usable), least - position, 1)
+        stretch = clips[position : position + step]
+        for clip, outcome in zip(stretch, _gated(pool, stretch), strict=True):
+            if "code" in outcome:
+                quarantine.append({"path": clip.path, **outcome, "stage": "load"})
+            else:
+                usable.append(replace(clip, **outcome))
+        position += len(stretch)
+    return usable, quarantine
+
+
+def _gated(pool: WorkerPool, clips: Sequence[ClipInput]) -> Iterator[dict[str, Any]]:
+    batches = [clips[start : start + _GATE_BATCH] for start in range(0, len(clips), _GATE_BATCH)]
+    jobs = [
+        worker_job(str(number), "gate_audio", {"paths": [clip.path for clip in batch]})
+        for number, batch in enumerate(batches)
+    ]
+    replies = {reply.key: reply for reply in pool.run(jobs)}
+    for number, batch in enumerate(batches):
+        reply = replies[str(number)]
+        if reply.failure is None:
+            yield from reply.value
+        elif len(batch) == 1:  # it took the worker with it, or was not foreseen
+            yield {"code": reply.failure.code or "unexpected", "detail": _described(reply.failure)}
+        else:
+            for clip in batch:
+                yield from _gated(pool, [clip])
+
+
+def _value(reply: Reply) -> Any:
+    if reply.failure is None:
+        return reply.value
+    if reply.failure.type == "CheckpointError":
+        raise ModelError(reply.failure.message, verbatim="\n" in reply.failure.message)
+    if reply.failure.type == "ClipError":
+        raise NoUsableAudioError(reply.failure.message)
+    raise RuntimeError(f"{_described(reply.failure)}\n{reply.failure.trace}")
+
+
+def _described(failure: Failure) -> str:
+    return f"{failure.type}: {failure.message}"
+
+
+def _unique_models(models: list[ModelInput]) -> tuple[ModelInput, ...]:
+    """Models of one name are told apart by their weights."""
+    counts = Counter(model.name for model in models)
+    named = [
+        model if counts[model.name] == 1 else replace(model, name=f"{model.name}@{model.sha256[:8]}")
+        for model in models
+    ]
+    names = [model.name for model in named]
+    repeated = next((model for model in named if names.count(model.name) > 1), None)
+    if repeated is not None:
+        raise ModelError(f"the same model is given twice: {repeated.reference}")
+    return tuple(named)

@@ -1,0 +1,267 @@
+"""What the workers do; every function here is called by name in a worker process, and imports torch or JAX there.
+
+The parent process imports neither, so it starts at once and stays small.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bridge.running import provenance
+from bridge.running.phasemap import write_sweep
+from bridge.running.pool import peak_rss_bytes
+from bridge.running.store import Part, write_part
+from bridge.running.tasks import NullTask, Task
+
+if TYPE_CHECKING:
+    from empirical.checkpoint import Checkpoint
+    from empirical.clips import Clip
+    from empirical.measurement import State
+
+NULLS_LEAVE_OUT = ("tokens", "transcript", "residual", "converged")
+"""Columns that every draw of a null model repeats, or that nothing reads."""
+
+
+def list_inputs(models: tuple[str, ...], audio: str | None) -> dict[str, Any]:
+    """What a run is made of, before anything of it is opened.
+
+    Args:
+        models: references as the user gave them; empty means every bundled organism.
+        audio: directory of audio; None means the bundled clips.
+
+    Returns:
+        models: references to load, a bundled organism's name replaced by its directory; clips: name, path, reference
+        and speaker of every audio file, sorted by name; rejected: path, code and detail of files kept out.
+
+    Raises:
+        ClipError: if there is no such directory, or no audio in it.
+    """
+    from empirical.clips import bundled_clips, scan_clips
+    from empirical.organism import list_organisms
+
+    bundled = {organism.name: str(organism.path) for organism in list_organisms()}
+    references = [name if Path(name).exists() else bundled.get(name, name) for name in models] or list(bundled.values())
+    scan = None if audio is None else scan_clips(audio)
+    clips = bundled_clips() if scan is None else scan.clips
+    rejected = () if scan is None else scan.rejected
+    return {
+        "models": references,
+        "clips": [
+            {"name": clip.name, "path": str(clip.path), "reference": clip.reference, "speaker": clip.speaker}
+            for clip in clips
+        ],
+        "rejected": [{"path": str(bad.path), "code": bad.code, "detail": bad.detail} for bad in rejected],
+    }
+
+
+def import_libraries() -> None:
+    """Imports what measuring needs, so that it is there when the first task comes."""
+    for name in ("empirical.analyze", "transformers.models.whisper.modeling_whisper"):
+        importlib.import_module(name)
+
+
+def inspect_model(reference: str, dtype: str) -> dict[str, Any]:
+    """Loads a checkpoint and says what it is.
+
+    Returns:
+        name, reference, sha256, d_model, encoder_layers, decoder_layers, heads, mels, vocabulary, positions,
+        window_s and notes.
+
+    Raises:
+        CheckpointError: if it cannot be loaded; the message says why.
+    """
+    checkpoint = _checkpoint(reference, dtype)
+    config = checkpoint.model.config
+    return {
+        "name": checkpoint.name,
+        "reference": reference,
+        "sha256": checkpoint.sha256,
+        "d_model": int(config.d_model),
+        "encoder_layers": int(config.encoder_layers),
+        "decoder_layers": int(config.decoder_layers),
+        "heads": int(config.decoder_attention_heads),
+        "mels": int(config.num_mel_bins),
+        "vocabulary": int(config.vocab_size),
+        "positions": int(config.max_source_positions),
+        "window_s": float(checkpoint.window_s),
+        "notes": list(checkpoint.notes),
+    }
+
+
+def gate_audio(paths: list[str]) -> list[dict[str, Any]]:
+    """Decodes files as the measurement will, so that bad ones are known beforehand.
+
+    Returns:
+        one mapping per file: sha256 and duration_s, or code and detail.
+    """
+    from empirical.audio import SAMPLE_RATE_HZ, AudioError, load_audio
+
+    results: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            samples = load_audio(path)
+            results.append({"sha256": provenance.file_sha256(path), "duration_s": len(samples) / SAMPLE_RATE_HZ})
+        except AudioError as error:
+            results.append({"code": error.code, "detail": error.detail})
+        except OSError as error:
+            results.append({"code": "unreadable", "detail": error.strerror or str(error)})
+    return results
+
+
+def measure(run_directory: str, settings: str, task: Task) -> Part:
+    """Measures one task and writes its part.
+
+    Args:
+        run_directory: the run, whose inputs.json says where models and clips are.
+        settings: digest of the run's settings.
+        task: what to measure.
+
+    Returns:
+        the part that was written.
+    """
+    from empirical.analyze import activation_rows, clip_row, measure_task, prepare
+
+    start = time.perf_counter()
+    inputs = _inputs(run_directory)
+    entry = inputs["models_by_name"][task.model]
+    clip = inputs["clips_by_name"][task.clip]
+    checkpoint = _unchanged(_checkpoint(entry["reference"], inputs["dtype"]), entry)
+    audio, pool = _clip(clip), _pool(run_directory)
+    records = measure_task(
+        checkpoint, audio, task.condition, cast("State", task.state), k=inputs["k"], seed=inputs["seed"], pool=pool
+    )
+    tables = {"clips": records.clips, "layers": records.layers, "activations": records.activations}
+    if "position" not in inputs["states"]:  # no other task writes what belongs to the clip and not to a state
+        prepared = prepare(checkpoint, audio, task.condition, seed=inputs["seed"], pool=pool)
+        tables |= {"clips": [clip_row(checkpoint, prepared)], "activations": activation_rows(checkpoint, prepared)}
+    tables = {name: [{**row, "model": task.model} for row in rows] for name, rows in tables.items()}
+    seconds = time.perf_counter() - start
+    return write_part(
+        Path(run_directory) / "parts",
+        task.id,
+        tables,
+        settings=settings,
+        provenance=_stamp(inputs, entry, clip),
+        seconds=seconds,
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+
+
+def measure_null(run_directory: str, settings: str, task: NullTask) -> Part:
+    """Measures one draw of a model's null models, along the model's own transcripts of the run's first clips.
+
+    Args:
+        run_directory: the run.
+        settings: digest of the run's settings.
+        task: which model, and which draw.
+
+    Returns:
+        the part that was written.
+    """
+    from empirical.nulls import measure_nulls
+
+    start = time.perf_counter()
+    inputs = _inputs(run_directory)
+    entry = inputs["models_by_name"][task.model]
+    checkpoint = _unchanged(_checkpoint(entry["reference"], inputs["dtype"]), entry)
+    heard = _null_inputs(run_directory, entry["reference"])
+    found = measure_nulls(checkpoint, heard, [task.draw], inputs["seed"])
+    rows = [{**row, "model": task.model} for row in found.drop(columns=list(NULLS_LEAVE_OUT)).to_dict("records")]
+    return write_part(
+        Path(run_directory) / "parts",
+        task.id,
+        {"nulls": rows},
+        settings=settings,
+        provenance=_stamp(inputs, entry, None),
+        seconds=time.perf_counter() - start,
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+
+
+def sweep(path: str) -> dict[str, Any]:
+    """The theory's default sweep, written as NetCDF unless it is there already.
+
+    Returns:
+        seconds, and whether it was computed.
+    """
+    from theory import default_sweep
+
+    start = time.perf_counter()
+    computed = write_sweep(default_sweep(), Path(path))
+    return {"seconds": time.perf_counter() - start, "computed": computed}
+
+
+def write_report(run_directory: str) -> None:
+    """Makes report.html, results.json and the figures from the records of a run."""
+    from bridge.reporting.report import write_report as write
+
+    write(run_directory)
+
+
+@lru_cache(maxsize=1)
+def _checkpoint(reference: str, dtype: str) -> Checkpoint:
+    """The model at work; the one before is let go, so that a worker holds one at a time."""
+    from empirical.checkpoint import load_checkpoint
+
+    return load_checkpoint(reference, dtype=dtype)
+
+
+@lru_cache(maxsize=1)
+def _inputs(run_directory: str) -> dict[str, Any]:
+    inputs = json.loads((Path(run_directory) / "inputs.json").read_text(encoding="utf-8"))
+    inputs["models_by_name"] = {model["name"]: model for model in inputs["models"]}
+    inputs["clips_by_name"] = {clip["name"]: clip for clip in inputs["clips"]}
+    return inputs
+
+
+@lru_cache(maxsize=1)
+def _null_inputs(run_directory: str, reference: str) -> list[Any]:
+    from empirical.nulls import CLIPS, CONDITIONS, null_inputs
+
+    inputs = _inputs(run_directory)
+    clips = [_clip(clip) for clip in inputs["clips"][:CLIPS]]
+    return null_inputs(_checkpoint(reference, inputs["dtype"]), clips, CONDITIONS, seed=inputs["seed"])
+
+
+def _clip(entry: dict[str, Any]) -> Clip:
+    from empirical.clips import Clip
+
+    return Clip(entry["name"], Path(entry["path"]), entry["reference"], entry["speaker"])
+
+
+@lru_cache(maxsize=1)
+def _pool(run_directory: str) -> tuple[Any, ...]:
+    from empirical.audio import load_audio
+    from empirical.stress import PoolClip
+
+    def loader(path: str) -> Any:
+        return lambda: load_audio(path)
+
+    return tuple(
+        PoolClip(name=clip["name"], speaker=clip["speaker"], load=loader(clip["path"]))
+        for clip in _inputs(run_directory)["pool"]
+    )
+
+
+def _unchanged(checkpoint: Checkpoint, entry: dict[str, Any]) -> Checkpoint:
+    if checkpoint.sha256 != entry["sha256"]:
+        raise ValueError(f"the weights of {entry['name']} changed while the run was at work")
+    return checkpoint
+
+
+def _stamp(inputs: dict[str, Any], model: dict[str, Any], clip: dict[str, Any] | None) -> dict[str, Any]:
+    import torch
+
+    return {
+        "versions": provenance.versions(),
+        "model": {"name": model["name"], "sha256": model["sha256"]},
+        "clip": None if clip is None else {"name": clip["name"], "sha256": clip["sha256"]},
+        "seed": inputs["seed"],
+        "threads": torch.get_num_threads(),
+        "blas": provenance.blas(),
+    }

@@ -1,0 +1,280 @@
+"""The main job: gate, measure, merge and report, task by task and resumable (`spi run`, `spi measure`)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bridge.errors import ExitCode, NoUsableAudioError, RunInterruptedError
+from bridge.running import provenance
+from bridge.running.config import RunConfig
+from bridge.running.estimate import Estimate, duration, estimate
+from bridge.running.inputs import Inputs, default_directory, make_settings, prepare, worker_job
+from bridge.running.nulls import null_tasks
+from bridge.running.pool import Job, WorkerPool
+from bridge.running.recording import Outcomes, write_inputs, write_log, write_records, write_timings
+from bridge.running.store import Part, RunStore, settings_digest
+from bridge.running.tasks import NullTask, Task, make_tasks, working_order
+from bridge.running.timing import Stopwatch
+
+_SWEEP = "sweep"
+_QUIET_LIBRARIES = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What came of a run.
+
+    Attributes:
+        directory: where its files are.
+        tasks: how many tasks are "ok", "quarantined" and "failed".
+        quarantined: samples that could not be measured, each with its reason in quarantine.jsonl.
+        seconds: wall time of this call.
+        report: report.html, if it was asked for.
+        results: results.json, if it was asked for.
+        exit_code: of the command.
+    """
+
+    directory: Path
+    tasks: dict[str, int]
+    quarantined: int
+    seconds: float
+    report: Path | None
+    results: Path | None
+    exit_code: ExitCode
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as JSON values."""
+        values = asdict(self)
+        for name in ("directory", "report", "results"):
+            values[name] = None if values[name] is None else str(values[name])
+        return {**values, "exit_code": int(self.exit_code)}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is going to do.
+
+    Attributes:
+        directory: where to.
+        inputs: what it measures.
+        tasks: in the order of the tables.
+        nulls: draws of null models.
+        finished: parts of an earlier session, by task id.
+        estimate: of what is left.
+    """
+
+    directory: Path
+    inputs: Inputs
+    tasks: tuple[Task, ...]
+    nulls: tuple[NullTask, ...]
+    finished: dict[str, Part]
+    estimate: Estimate
+
+
+def run(
+    config: RunConfig,
+    *,
+    sweep: bool = True,
+    report: bool = True,
+    resume: bool = True,
+    quiet: bool = True,
+    command: Sequence[str] = (),
+) -> RunSummary:
+    """Measures what the settings ask for and reports it; goes on where an earlier call of the same settings stopped.
+
+    Args:
+        config: the settings.
+        sweep: compute the theory's phase map as well.
+        report: write report.html, results.json and the figures.
+        resume: take up what is there; else a directory that holds a run is refused.
+        quiet: say nothing on stderr.
+        command: the command line, for provenance and for the hint how to go on.
+
+    Returns:
+        Where everything is, and how many tasks came to what.
+
+    Raises:
+        ModelError, NoUsableAudioError, OtherSettingsError: see `bridge.errors`.
+        RunInterruptedError: after Ctrl-C or SIGTERM; only whole parts are left.
+    """
+    watch = Stopwatch()
+    say: Callable[[str], None] = (lambda _: None) if quiet else _say
+    outcomes = Outcomes()
+    try:
+        with _terminable(), worker_pool(config) as pool:
+            with watch.stage("prepare"):
+                inputs = prepare(pool, config)
+            store = _store(config, inputs)
+            store.open(resume=resume)
+            with store.lock():
+                store.sweep()
+                write_inputs(store, config, inputs, command)
+                with watch.stage("plan"):
+                    plan = _plan(pool, store, config, inputs)
+                outcomes.parts.update(plan.finished)
+                say(f"{_described(inputs)} -> {store.root}")
+                say(str(plan.estimate))
+                with watch.stage("measure"):
+                    _measure(pool, store, plan, outcomes, sweep=sweep, quiet=quiet)
+                tasks = [*plan.tasks, *plan.nulls]
+                with watch.stage("merge"):
+                    write_records(store, inputs, plan.tasks, plan.nulls, outcomes)
+                quarantine = write_log(store, inputs, outcomes)
+                write_timings(store, watch, tasks, outcomes, pool)
+                counts = outcomes.counts(tasks)
+                if report and counts["ok"]:
+                    with watch.stage("report"):
+                        _report(pool, store.root)
+                    write_timings(store, watch, tasks, outcomes, pool)
+    except KeyboardInterrupt:
+        raise RunInterruptedError(_how_to_resume(len(outcomes.parts), command)) from None
+    if not counts["ok"] and not counts["failed"]:
+        codes = Counter(entry["code"] for entry in quarantine)
+        reasons = ", ".join(f"{code} {count}" for code, count in codes.items())
+        raise NoUsableAudioError(f"no sample could be measured ({reasons}); see {store.root / 'quarantine.jsonl'}")
+    reported = report and counts["ok"] > 0
+    summary = RunSummary(
+        directory=store.root,
+        tasks=counts,
+        quarantined=len(quarantine),
+        seconds=watch.total,
+        report=store.root / "report.html" if reported else None,
+        results=store.root / "results.json" if reported else None,
+        exit_code=ExitCode.SOME_FAILED if counts["failed"] else ExitCode.OK,
+    )
+    for line in _closing(summary, outcomes):
+        say(line)
+    return summary
+
+
+def make_plan(config: RunConfig, *, resume: bool = True) -> Plan:
+    """What `run` would do and what it is expected to cost, without doing it; writes nothing.
+
+    Raises:
+        ModelError, NoUsableAudioError, OtherSettingsError: as `run` would.
+    """
+    try:
+        with _terminable(), worker_pool(config) as pool:
+            inputs = prepare(pool, config)
+            store = _store(config, inputs)
+            store.check(resume=resume)
+            return _plan(pool, store, config, inputs)
+    except KeyboardInterrupt:
+        raise RunInterruptedError("interrupted; nothing was written") from None
+
+
+def worker_count(config: RunConfig) -> int:
+    """Workers asked for, else two, or one on a single core."""
+    return config.workers or min(2, provenance.usable_cores())
+
+
+def worker_pool(config: RunConfig) -> WorkerPool:
+    """The workers a run of these settings has; offline where every model is a directory or bundled."""
+    environment = {name: os.environ.get(name, value) for name, value in _QUIET_LIBRARIES.items()}
+    if all(Path(reference).is_dir() for reference in config.model):
+        environment["HF_HUB_OFFLINE"] = "1"
+    return WorkerPool(worker_count(config), environment)
+
+
+def _store(config: RunConfig, inputs: Inputs) -> RunStore:
+    settings = make_settings(config, inputs)
+    root = Path(config.out) if config.out else default_directory(config, settings_digest(settings))
+    return RunStore(root, settings)
+
+
+def _plan(pool: WorkerPool, store: RunStore, config: RunConfig, inputs: Inputs) -> Plan:
+    tasks = make_tasks([model.name for model in inputs.models], [clip.name for clip in inputs.clips], config)
+    nulls = null_tasks(inputs, config)
+    found = {task.id: store.finished(task.id) for task in [*tasks, *nulls]}
+    finished = {identity: part for identity, part in found.items() if part is not None}
+    speed = next(pool.run([Job("speed", "bridge.running.estimate:matrix_speed")])).value
+    cost = estimate(inputs, tasks, nulls, finished, worker_count(config), speed)
+    return Plan(store.root, inputs, tuple(tasks), tuple(nulls), finished, cost)
+
+
+def _measure(pool: WorkerPool, store: RunStore, plan: Plan, outcomes: Outcomes, *, sweep: bool, quiet: bool) -> None:
+    waiting = [task for task in [*plan.nulls, *working_order(plan.tasks)] if task.id not in plan.finished]
+    jobs = [
+        worker_job(
+            task.id,
+            "measure" if isinstance(task, Task) else "measure_null",
+            {"run_directory": str(store.root), "settings": store.digest, "task": task},
+        )
+        for task in waiting
+    ]
+    if sweep:  # the longest job, so it goes first
+        jobs.insert(0, worker_job(_SWEEP, "sweep", {"path": str(store.records / "sweep.nc")}))
+    by_id = {task.id: task for task in waiting}
+    paths = {clip.name: clip.path for clip in plan.inputs.clips}
+    with tqdm(total=len(jobs), desc="measuring", unit="task", file=sys.stderr, disable=True if quiet else None) as bar:
+        for reply in pool.run(jobs):
+            outcomes.note(reply, by_id.get(reply.key), paths)
+            bar.update()
+
+
+def _report(pool: WorkerPool, directory: Path) -> None:
+    """Writes the report in a worker, where every library has one thread: many small matrices are slower with two."""
+    (reply,) = pool.run([worker_job("report", "write_report", {"run_directory": str(directory)})])
+    if reply.failure is not None:
+        raise RuntimeError(f"the report could not be made; the records are whole\n{reply.failure.trace}")
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: workers stopped, whole parts kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _how_to_resume(finished: int, command: Sequence[str]) -> str:
+    again = shlex.join(command) if command else "the same call"
+    return f"interrupted; {finished} finished tasks are kept; to go on: {again}"
+
+
+def _described(inputs: Inputs) -> str:
+    names = ", ".join(model.name for model in inputs.models)
+    refused = f" ({len(inputs.quarantine)} files refused)" if inputs.quarantine else ""
+    return f"{names}; {len(inputs.clips)} clips{refused}"
+
+
+def _closing(summary: RunSummary, outcomes: Outcomes) -> Iterator[str]:
+    counts = ", ".join(f"{count} {status}" for status, count in summary.tasks.items() if count)
+    yield f"{counts} in {duration(summary.seconds)}"
+    for identity, failure in sorted(outcomes.failures.items())[:5]:
+        yield f"failed: {identity}: {failure['type']}: {failure['message']}"
+    if summary.quarantined:
+        yield f"{summary.quarantined} samples refused: {summary.directory / 'quarantine.jsonl'}"
+    if summary.report is not None:
+        yield f"report: {summary.report}"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"spi: {text}\n")
+    sys.stderr.flush()

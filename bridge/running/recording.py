@@ -1,0 +1,201 @@
+"""What a run writes beside its parts: inputs, merged tables, provenance, timings, and what was not measured."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from bridge.running import provenance
+from bridge.running.config import RunConfig
+from bridge.running.inputs import Inputs
+from bridge.running.nulls import gather_nulls
+from bridge.running.pool import Reply, WorkerPool, peak_rss_bytes
+from bridge.running.store import Part, RunStore, write_json, write_lines, write_table
+from bridge.running.tasks import NullTask, Task
+from bridge.running.timing import Stopwatch
+
+QUARANTINED = frozenset({"AudioError", "StressError"})
+"""Exceptions that speak of a sample, not of the software: their task is quarantined, with any other one it failed."""
+
+_TASKS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "model", "clip", "condition", "state", "status", "code", "detail")),
+        ("seconds", pa.float64()),
+        ("peak_rss_bytes", pa.int64()),
+    ]
+)
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became of the tasks, by task id.
+
+    Attributes:
+        parts: measured.
+        quarantine: of a sample that cannot be measured: path, code, detail, stage.
+        failures: gone wrong: task, type, message, trace.
+        other_seconds: worker seconds of what is no task (the sweep), by name.
+    """
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    quarantine: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    other_seconds: dict[str, float] = field(default_factory=dict)
+
+    def note(self, reply: Reply, task: Task | NullTask | None, paths: Mapping[str, str]) -> None:
+        """Files one reply.
+
+        Args:
+            reply: of a worker; its value is the part of a measured task, else a mapping with its seconds.
+            task: the one it answers; None if it was no task (the sweep).
+            paths: audio file by clip name.
+        """
+        failure = reply.failure
+        if failure is None:
+            if task is None:
+                self.other_seconds[reply.key] = reply.value["seconds"]
+            else:
+                self.parts[reply.key] = reply.value
+        elif failure.type in QUARANTINED and isinstance(task, Task):
+            self.quarantine[reply.key] = {
+                "path": paths[task.clip],
+                "code": failure.code,
+                "detail": failure.detail or failure.message,
+                "stage": task.condition if failure.type == "StressError" else "load",
+            }
+        else:
+            self.failures[reply.key] = {
+                "task": reply.key,
+                "type": failure.type,
+                "message": failure.message,
+                "trace": failure.trace,
+            }
+
+    def status(self, task: Task | NullTask) -> str:
+        """ "ok", "quarantined", "failed", or "waiting" if it was not reached."""
+        for name, known in (("ok", self.parts), ("quarantined", self.quarantine), ("failed", self.failures)):
+            if task.id in known:
+                return name
+        return "waiting"
+
+    def counts(self, tasks: Sequence[Task | NullTask]) -> dict[str, int]:
+        """How many of the tasks are "ok", "quarantined" and "failed"; whatever else failed counts as failed."""
+        found = Counter(self.status(task) for task in tasks)
+        others = len(self.failures.keys() - {task.id for task in tasks})
+        return {"ok": found["ok"], "quarantined": found["quarantined"], "failed": found["failed"] + others}
+
+
+def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Sequence[str]) -> None:
+    """Writes inputs.json, which the workers read, and provenance.json, which grows by one session each time."""
+    models = [asdict(model) for model in inputs.models]
+    clips = [asdict(clip) for clip in inputs.clips]
+    write_json(
+        store.root / "inputs.json",
+        {
+            "models": models,
+            "clips": clips,
+            "pool": [asdict(clip) for clip in inputs.pool],
+            "k": config.k,
+            "seed": config.seed,
+            "dtype": config.dtype,
+            "states": list(config.states),
+        },
+    )
+    path = store.root / "provenance.json"
+    try:
+        sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+    except (OSError, ValueError, KeyError):
+        sessions = []
+    session = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "command": list(command)}
+    write_json(
+        path,
+        {
+            "versions": provenance.versions(),
+            "machine": provenance.machine(),
+            "blas": provenance.blas(),
+            "settings_digest": store.digest,
+            "models": models,
+            "audio": config.audio,
+            "seed": config.seed,
+            "dtype": config.dtype,
+            "sessions": [*sessions, session],
+        },
+    )
+
+
+def write_records(
+    store: RunStore, inputs: Inputs, tasks: Sequence[Task], nulls: Sequence[NullTask], outcomes: Outcomes
+) -> dict[str, int]:
+    """Merges the finished parts into records/*.parquet; returns rows by table."""
+    stamp = {
+        "versions": provenance.versions(),
+        "models": store.settings["models"],
+        "seed": store.settings["seed"],
+    }
+    counts = store.merge([task.id for task in tasks if task.id in outcomes.parts], stamp)
+    counts["nulls"] = gather_nulls(store, inputs, [null for null in nulls if null.id in outcomes.parts], stamp)
+    rows = [_task_row(task, outcomes) for task in tasks]
+    write_table(store.records / "tasks.parquet", pa.Table.from_pylist(rows, schema=_TASKS), stamp)
+    return counts
+
+
+def write_log(store: RunStore, inputs: Inputs, outcomes: Outcomes) -> list[dict[str, Any]]:
+    """Writes quarantine.jsonl (each sample and reason once) and failures.jsonl; returns the quarantine."""
+    refused = [*inputs.quarantine, *(outcomes.quarantine[key] for key in sorted(outcomes.quarantine))]
+    quarantine = list({json.dumps(entry, sort_keys=True): entry for entry in refused}.values())
+    write_lines(store.root / "quarantine.jsonl", quarantine)
+    write_lines(store.root / "failures.jsonl", [outcomes.failures[key] for key in sorted(outcomes.failures)])
+    return quarantine
+
+
+def write_timings(
+    store: RunStore, watch: Stopwatch, tasks: Sequence[Task | NullTask], outcomes: Outcomes, pool: WorkerPool
+) -> None:
+    """Writes timings.json: wall seconds by stage of this session, worker seconds by model and state, peak memory.
+
+    A resumed run's stages are of its last session alone; the worker seconds are of all parts, whenever measured.
+    """
+    by_kind: dict[str, dict[str, float]] = {
+        name: {"tasks": 1, "seconds": seconds} for name, seconds in outcomes.other_seconds.items()
+    }
+    for task in tasks:
+        part = outcomes.parts.get(task.id)
+        if part is not None:
+            kind = task.state if isinstance(task, Task) else "nulls"
+            entry = by_kind.setdefault(f"{task.model} {kind}", {"tasks": 0, "seconds": 0.0})
+            entry["tasks"] += 1
+            entry["seconds"] += part.seconds
+    write_json(
+        store.root / "timings.json",
+        {
+            "total": watch.total,
+            "stages": watch.stages,
+            "worker_seconds": by_kind,
+            "tasks": outcomes.counts(tasks),
+            "peak_rss_bytes": {"parent": peak_rss_bytes(), "workers": sorted(pool.peak_rss_bytes.values())},
+        },
+    )
+
+
+def _task_row(task: Task, outcomes: Outcomes) -> dict[str, Any]:
+    part = outcomes.parts.get(task.id)
+    bad = outcomes.quarantine.get(task.id) or {}
+    wrong = outcomes.failures.get(task.id) or {}
+    return {
+        "id": task.id,
+        "model": task.model,
+        "clip": task.clip,
+        "condition": task.condition,
+        "state": task.state,
+        "status": outcomes.status(task),
+        "code": bad.get("code") or wrong.get("type"),
+        "detail": bad.get("detail") or wrong.get("message"),
+        "seconds": None if part is None else part.seconds,
+        "peak_rss_bytes": None if part is None else part.peak_rss_bytes,
+    }
