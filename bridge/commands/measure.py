@@ -21,7 +21,7 @@ Out = Annotated[str | None, typer.Option(help="Run directory. Default: under run
 Conditions = Annotated[str | None, typer.Option(help="Among clean,stretch,mix,noise. Default: all.")]
 States = Annotated[str | None, typer.Option(help="Among position,sequence. Default: both.")]
 SequenceClips = Annotated[
-    int | None, typer.Option(help="Clips whose sequence state is measured, clean and under noise. Default: 4.")
+    int | None, typer.Option(help="Clips whose sequence state is measured, clean and under noise. Default: 12.")
 ]
 Full = Annotated[bool | None, typer.Option("--full", help="Sequence state of every clip under every condition.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of stresses and estimates. Default: 0.")]

@@ -51,7 +51,7 @@ class RunConfig:
     out: str | None = None
     conditions: tuple[str, ...] = CONDITIONS
     states: tuple[str, ...] = STATES
-    sequence_clips: int = 4
+    sequence_clips: int = 12
     full: bool = False
     seed: int = 0
     k: int = 8

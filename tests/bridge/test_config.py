@@ -21,7 +21,7 @@ def test_defaults_are_the_bundled_run() -> None:
     assert make_config() == RunConfig()
     assert RunConfig().model == () and RunConfig().audio is None
     assert RunConfig().conditions == CONDITIONS
-    assert RunConfig().sequence_clips == 4 and RunConfig().dtype == "float32" and RunConfig().k == 8
+    assert RunConfig().sequence_clips == 12 and RunConfig().dtype == "float32" and RunConfig().k == 8
 
 
 def test_command_line_wins_over_file_over_default(tmp_path: Path) -> None:
