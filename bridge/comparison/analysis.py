@@ -11,6 +11,7 @@ from bridge.comparison import pooled as pooling
 from bridge.comparison import tables as tabling
 from bridge.comparison.compare import agreement, compare, sensitivity, tightness
 from bridge.comparison.identity import Identity, identify
+from bridge.comparison.statistics import MIN_CLUSTERS
 from bridge.comparison.tables import RunTables, load_run
 
 
@@ -43,6 +44,18 @@ class Analysis:
     wer: pd.DataFrame
     layer_medians: pd.DataFrame
     identities: dict[str, Identity]
+
+    def headline_state(self, model: str) -> str:
+        """The state that speaks for a model (O7): the exact sequence state where it was measured on enough clips for an
+        interval, else the position state."""
+        rows = self.comparison[self.comparison["model"] == model]
+        counts = rows.groupby("state")["clip"].nunique()
+        enough = counts.get("sequence", 0) >= MIN_CLUSTERS or "position" not in counts
+        return "sequence" if enough else "position"
+
+    def in_headline_state(self, rows: pd.DataFrame) -> pd.Series:
+        """Which rows, of any table with model and state, are of the state that speaks for their model."""
+        return rows["state"] == rows["model"].map({model: self.headline_state(model) for model in self.tables.models})
 
 
 def analyse(run: RunTables | str | Path) -> Analysis:

@@ -125,7 +125,7 @@ def alignment(analysis: Analysis) -> Test:
                     PAPER_ALIGNMENT,
                     "greater",
                     note,
-                    decides=state == _headline(analysis, name),
+                    decides=state == analysis.headline_state(name),
                 )
             )
     return Test(
@@ -149,7 +149,7 @@ def jacobian(analysis: Analysis) -> Test:
             rows = analysis.comparison
             rows = rows[(rows["model"] == name) & (rows["state"] == state)]
             counts = ", ".join(f"{regime} {count}" for regime, count in rows["observed"].value_counts().items())
-            chosen = state == _headline(analysis, name)
+            chosen = state == analysis.headline_state(name)
             note = f"{state} state; observed: {counts}"
             clips = list(rows["clip"])
             large = identity.paper_family == "large"
@@ -200,7 +200,7 @@ def proxies(analysis: Analysis) -> Test:
     for name, identity in analysis.identities.items():
         points = final_points(analysis.tables.activations)
         points = points[points["model"] == name].rename(columns={"n_tokens": "rows"})
-        state = _headline(analysis, name)
+        state = analysis.headline_state(name)
         seen = analysis.quantities
         seen = seen[(seen["model"] == name) & (seen["state"] == state)]
         table = points.merge(seen, on=["model", "clip", "condition"])
@@ -262,15 +262,6 @@ def onset(analysis: Analysis) -> Test:
 def _states(analysis: Analysis, model: str) -> list[str]:
     rows = analysis.comparison
     return sorted(set(rows.loc[rows["model"] == model, "state"]))
-
-
-def _headline(analysis: Analysis, model: str) -> str:
-    """Sequence state where it was measured on enough clips for an interval, else the position state."""
-    rows = analysis.comparison
-    rows = rows[rows["model"] == model]
-    counts = rows.groupby("state")["clip"].nunique()
-    enough = counts.get("sequence", 0) >= statistics.MIN_CLUSTERS or "position" not in counts
-    return "sequence" if enough else "position"
 
 
 def _alignment_rows(layers: pd.DataFrame, model: str, state: str) -> pd.DataFrame:

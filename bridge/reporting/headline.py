@@ -65,17 +65,15 @@ def _listening(analysis: Analysis) -> str:
 def _layers(analysis: Analysis) -> str:
     pieces = []
     layers = analysis.tables.layers
-    for model, rows in layers[(layers["layer"] >= 2) & (layers["state"] == _main_state(layers))].groupby(
-        "model", sort=False
-    ):
+    chosen = layers[(layers["layer"] >= 2) & analysis.in_headline_state(layers)]
+    for (model, state), rows in chosen.groupby(["model", "state"], sort=False):
         pinning = rows["sigma"] * rows["bulk_gap"]
         low, high = pinning.quantile(0.05), pinning.quantile(0.95)
         below = float((rows["alignment"] < rows["bulk_gap"]).mean())
         rho = float((rows["gain"] < 1).mean())
         pieces.append(
-            f"{model}: σ ξ_F between {low:.2f} and {high:.2f} in nine layers of ten (2..L), κ below ξ_F in "
-            f"{below:.0%}, "
-            f"ρ below 1 in {rho:.0%}"
+            f"{model} ({state} state): σ ξ_F between {low:.2f} and {high:.2f} in nine layers of ten (2..L), "
+            f"κ below ξ_F in {below:.0%}, ρ below 1 in {rho:.0%}"
         )
     if not pieces:
         return ""
@@ -85,10 +83,6 @@ def _layers(analysis: Analysis) -> str:
         "grows, "
         "whatever ρ is (T26). The paper's rule reads ρ below 1 as decay (Regime I)."
     )
-
-
-def _main_state(layers: pd.DataFrame) -> str:
-    return "position" if (layers["state"] == "position").any() else str(layers["state"].iloc[0])
 
 
 def _observed(analysis: Analysis) -> str:
@@ -108,19 +102,19 @@ def _observed(analysis: Analysis) -> str:
 
 def _parts(analysis: Analysis) -> str:
     """Whether g is made by the propagators or by the injections."""
-    pieces, exact, disguised = [], [], []
-    main = _main_state(analysis.tables.layers)
+    pieces, beside, disguised = [], [], []
     for (state, model), rows in analysis.comparison.groupby(["state", "model"], sort=False):
         whole, made, passed = (
             bootstrap_mean(rows[column], list(rows["clip"]), seed=analysis.tables.seed)
             for column in ("growth", "growth_injection", "growth_transmission")
         )
-        if state != main:
+        if state != analysis.headline_state(str(model)):
             sums = [number(one.effect, 2, signed=True) for one in (whole, made, passed)]
-            exact.append(f"{model} {sums[0]} = {sums[1]} {sums[2]} (n = {whole.n})")
+            beside.append(f"{model} {sums[0]} = {sums[1]} {sums[2]} ({state} state, n = {whole.n})")
             continue
         pieces.append(
-            f"{model}: g = {with_interval(whole.effect, whole.low, whole.high, 2)} nats a layer, of which "
+            f"{model} ({state} state, n = {whole.n}): "
+            f"g = {with_interval(whole.effect, whole.low, whole.high, 2)} nats a layer, of which "
             f"{with_interval(made.effect, made.low, made.high, 2)} from the injections and "
             f"{with_interval(passed.effect, passed.low, passed.high, 2)} from the propagators"
         )
@@ -128,9 +122,9 @@ def _parts(analysis: Analysis) -> str:
             disguised.append(str(model))
     if not pieces:
         return ""
-    text = "; ".join(pieces) + f" ({main} state, mean over clips and conditions)."
-    if exact:
-        text += " In the sequence state, where the recurrence is exact: " + "; ".join(exact) + "."
+    text = "; ".join(pieces) + " (means over clips and conditions)."
+    if beside:
+        text += " Beside it: " + "; ".join(beside) + "."
     if disguised:
         text += (
             f" In {' and '.join(disguised)} early injections arrive smaller because later layers inject more, not "
@@ -138,7 +132,8 @@ def _parts(analysis: Analysis) -> str:
             "propagators shrink what passes through them: the decay that the paper's rule foretells is seen, the "
             "mechanism "
             "it gives is not. “Pinned” speaks of the propagators, and they alone change what passes by less than "
-            f"{PINNED_LOG_CHANGE:g} nats over the whole depth in {_pinned(analysis.comparison)}."
+            f"{PINNED_LOG_CHANGE:g} nats over the whole depth in "
+            f"{_pinned(analysis.comparison[analysis.in_headline_state(analysis.comparison)])}."
         )
     return text
 
@@ -154,15 +149,18 @@ def _pinned(comparison: pd.DataFrame) -> str:
 
 def _agreement(analysis: Analysis) -> str:
     pieces = []
-    for name in PREDICTORS:
-        column = analysis.comparison[f"agrees_{name}"]
-        decided = int(column.notna().sum())
-        right = int(column.fillna(False).sum())
-        said = Counter(analysis.comparison[f"predicted_{name}"]).most_common(2)
-        mostly = ", ".join(f"“{regime}” {count}" for regime, count in said)
-        verdict = f"right in {right} of the {decided} that can be decided" if decided else "nothing that can be decided"
-        pieces.append(f"{PREDICTOR_TITLES[name]} says {mostly}; {verdict}")
-    return "The " + "; the ".join(pieces) + "."
+    for state, rows in analysis.comparison.groupby("state", sort=False):
+        said = []
+        for name in PREDICTORS:
+            column = rows[f"agrees_{name}"]
+            decided = int(column.notna().sum())
+            right = int(column.fillna(False).sum())
+            counts = Counter(rows[f"predicted_{name}"]).most_common(2)
+            mostly = ", ".join(f"“{regime}” {count}" for regime, count in counts)
+            verdict = f"right in {right} of the {decided} that can be decided" if decided else "nothing to be decided"
+            said.append(f"the {PREDICTOR_TITLES[name]} says {mostly}; {verdict}")
+        pieces.append(f"{state} state: " + "; ".join(said) + ".")
+    return " ".join(pieces)
 
 
 def _certificate(analysis: Analysis) -> str:

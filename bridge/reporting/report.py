@@ -264,14 +264,16 @@ def _cards(analysis: Analysis, results: dict[str, Any]) -> list[dict[str, str]]:
             f"{comparison['condition'].nunique()} conditions",
         }
     ]
+    headline = comparison[analysis.in_headline_state(comparison)]
+    states = " and ".join(sorted(set(headline["state"])))
     for name in PREDICTORS:
-        column = comparison[f"agrees_{name}"]
+        column = headline[f"agrees_{name}"]
         decided = int(column.notna().sum())
         cards.append(
             {
                 "value": f"{int(column.fillna(False).sum())} / {decided}",
                 "label": f"{PREDICTOR_TITLES[name]} agrees",
-                "note": f"of those decided on both sides; {len(comparison) - decided} without an answer"
+                "note": f"{states} state, of those decided on both sides; {len(headline) - decided} without an answer"
                 + ("; for which reason, see “Decay of what?”" if name == "paper" else ""),
             }
         )

@@ -9,25 +9,25 @@ import pytest
 from bridge.running.config import RunConfig, make_config
 from bridge.running.tasks import NullTask, Task, make_tasks, working_order
 
-CLIPS = [f"clip-{n}" for n in range(6)]
+CLIPS = [f"clip-{n:02d}" for n in range(14)]
 
 
-def test_default_measures_position_everywhere_and_sequence_on_four_clips_clean_and_noisy() -> None:
+def test_default_measures_position_everywhere_and_sequence_on_twelve_clips_clean_and_noisy() -> None:
     tasks = make_tasks(["a", "b"], CLIPS, RunConfig())
     position = [task for task in tasks if task.state == "position"]
     sequence = [task for task in tasks if task.state == "sequence"]
-    assert len(position) == 2 * 6 * 4
-    assert {(t.clip, t.condition) for t in sequence} == {(c, s) for c in CLIPS[:4] for s in ("clean", "noise")}
-    assert len(sequence) == 2 * 4 * 2
+    assert len(position) == 2 * 14 * 4
+    assert {(t.clip, t.condition) for t in sequence} == {(c, s) for c in CLIPS[:12] for s in ("clean", "noise")}
+    assert len(sequence) == 2 * 12 * 2
     assert len(set(tasks)) == len(tasks)
 
 
 def test_full_measures_both_states_everywhere() -> None:
     tasks = make_tasks(["a"], CLIPS, make_config(None, {"full": True, "sequence_clips": 0}))
-    assert len(tasks) == 6 * 4 * 2
+    assert len(tasks) == 14 * 4 * 2
 
 
-@pytest.mark.parametrize(("states", "expected"), [("position", 24), ("sequence", 8)])
+@pytest.mark.parametrize(("states", "expected"), [("position", 14 * 4), ("sequence", 12 * 2)])
 def test_states_are_limited_to_those_asked_for(states: str, expected: int) -> None:
     tasks = make_tasks(["a"], CLIPS, make_config(None, {"states": states}))
     assert len(tasks) == expected
