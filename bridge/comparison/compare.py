@@ -175,10 +175,19 @@ def agrees(predicted: str, seen: regimes.Observation, depth: int) -> bool | None
     """Whether a prediction and an observation say the same; None where one of them does not decide.
 
     The paper's I is either decay, its II the attractor; "outside the theorem" and "coexistence" predict nothing.
-    "pinned" (T26) says that the bulk neither decays nor grows: it agrees where there is no collapse and the whole depth
-    changes the arrival by less than PINNED_LOG_CHANGE nats, L |g| < 1/2, with the interval of g across 0; it
-    disagrees where g or a collapse is decided otherwise.
+    "pinned" (T26) says that over the whole depth nothing decays or grows by PINNED_LOG_CHANGE nats: it agrees where the
+    whole interval of L g lies within that and J_L did not collapse, disagrees where the interval lies beyond it or
+    J_L collapsed, and is undecided where the interval straddles. A wide interval is never counted as agreement.
     """
+    if predicted == "pinned":
+        if seen.regime in (regimes.ATTRACTOR, regimes.COHERENT_DECAY):
+            return False
+        low, high = depth * seen.growth.low, depth * seen.growth.high
+        if low > PINNED_LOG_CHANGE or high < -PINNED_LOG_CHANGE:
+            return False
+        inside = low > -PINNED_LOG_CHANGE and high < PINNED_LOG_CHANGE
+        only_growth = seen.regime != regimes.UNDECIDED or seen.reason == "interval of the growth contains 0"
+        return True if inside and only_growth else None
     allowed = {
         "I": {regimes.COHERENT_DECAY, regimes.DISPERSIVE_DECAY},
         "II": {regimes.ATTRACTOR},
@@ -187,12 +196,6 @@ def agrees(predicted: str, seen: regimes.Observation, depth: int) -> bool | None
         regimes.DISPERSIVE_DECAY: {regimes.DISPERSIVE_DECAY},
         regimes.DISPERSIVE_GROWTH: {regimes.DISPERSIVE_GROWTH},
     }.get(predicted)
-    if predicted == "pinned":
-        small = depth * abs(seen.growth.slope) < PINNED_LOG_CHANGE
-        if seen.regime == regimes.UNDECIDED:
-            across_zero = seen.reason == "interval of the growth contains 0"
-            return True if across_zero and small else None
-        return bool(small and seen.regime in (regimes.DISPERSIVE_DECAY, regimes.DISPERSIVE_GROWTH))
     if allowed is None or seen.regime == regimes.UNDECIDED:
         return None
     return seen.regime in allowed

@@ -9,6 +9,7 @@ and rank is bounded by the number of tokens: every change is given with both con
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,9 +129,17 @@ def _matrix(record: Any) -> NDArray[np.float64]:
     return np.asarray(record.x, dtype=np.float64).reshape(int(record.n_tokens), int(record.d_model))
 
 
-def _weights(clips: int, resamples: int, seed: int) -> NDArray[np.float64]:
+def _weights(names: Sequence[str], everyone: Sequence[str], resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each resample draws each of `names`, shape (resamples, names).
+
+    The draw is over every clip of the model, whatever a stress lost to quarantine: so the same clips are drawn for
+    every stress, and averages over stresses keep their pairing.
+    """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(clips, np.full(clips, 1.0 / clips), size=resamples).astype(np.float64)
+    count = len(everyone)
+    drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples).astype(np.float64)
+    place = {name: column for column, name in enumerate(everyone)}
+    return drawn[:, [place[name] for name in names]]
 
 
 def interval(effect: float, draws: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
@@ -163,7 +172,8 @@ def pool(activations: pd.DataFrame, *, seed: int = 0, resamples: int = RESAMPLES
 def _take_all(found: _Found, activations: pd.DataFrame) -> None:
     for (model, component, layer), rows in activations.groupby(["model", "component", "layer"], sort=True):
         final = layer == activations.loc[activations["model"] == model, "layer"].max()
-        found.take(str(model), str(component), int(layer), rows, bool(final))  # type: ignore[arg-type]
+        everyone = sorted(set(activations.loc[activations["model"] == model, "clip"]))
+        found.take(str(model), str(component), int(layer), rows, bool(final), everyone)  # type: ignore[arg-type]
 
 
 class _Found:
@@ -171,12 +181,16 @@ class _Found:
 
     def __init__(self, seed: int, resamples: int) -> None:
         self.seed, self.resamples = seed, resamples
+        self.everyone: list[str] = []
         self.layers: list[dict[str, Any]] = []
         self.tails: list[dict[str, Any]] = []
         self.clouds: list[dict[str, Any]] = []
         self.draws: dict[tuple[Any, ...], dict[str, tuple[float, NDArray[np.float64]]]] = {}
 
-    def take(self, model: str, component: str, layer: int, rows: pd.DataFrame, final: bool) -> None:
+    def take(
+        self, model: str, component: str, layer: int, rows: pd.DataFrame, final: bool, everyone: list[str]
+    ) -> None:
+        self.everyone = everyone
         by_condition = {
             str(condition): {str(record.clip): _matrix(record) for record in group.itertuples()}
             for condition, group in rows.groupby("condition", sort=False)
@@ -184,7 +198,7 @@ class _Found:
         key = {"model": model, "component": component, "layer": layer}
         if final:
             for condition, clips in by_condition.items():
-                self._cloud(key | {"condition": condition}, [clips[name] for name in sorted(clips)])
+                self._cloud(key | {"condition": condition}, clips)
         if CLEAN not in by_condition:
             return
         for stress, stressed in by_condition.items():
@@ -193,16 +207,18 @@ class _Found:
                 continue
             pairs = [(by_condition[CLEAN][name], stressed[name]) for name in names]
             for length in LENGTHS:
-                self._change(key | {"stress": stress, "length": length}, pairs, length)
+                self._change(key | {"stress": stress, "length": length}, names, pairs, length)
 
-    def _cloud(self, key: dict[str, Any], rows: list[NDArray[np.float64]]) -> None:
+    def _cloud(self, key: dict[str, Any], clips: dict[str, NDArray[np.float64]]) -> None:
+        names = sorted(clips)
+        rows = [clips[name] for name in names]
         sums = _pool(rows)
         if sums.n < 2:
             return
         point = proxies(sums.eigenvalues(), 50)
         draws = {"n_eff": np.empty(0), "alpha": np.empty(0)}
         if len(rows) > 1:
-            weights = _weights(len(rows), self.resamples, self.seed)
+            weights = _weights(names, self.everyone, self.resamples, self.seed)
             draws = batch_proxies(_Resampled(rows, sums).eigenvalues(weights), 50)
         self.clouds.append(
             key
@@ -211,7 +227,7 @@ class _Found:
             | {"n_eff_draws": draws["n_eff"].tolist(), "alpha_draws": draws["alpha"].tolist()}
         )
 
-    def _change(self, key: dict[str, Any], pairs: list[Any], length: str) -> None:
+    def _change(self, key: dict[str, Any], names: list[str], pairs: list[Any], length: str) -> None:
         if length == "matched":
             pairs = [(a[: min(len(a), len(b))], b[: min(len(a), len(b))]) for a, b in pairs]
         sums = [_pool([pair[side] for pair in pairs]) for side in (0, 1)]
@@ -225,7 +241,7 @@ class _Found:
         values = [one.eigenvalues() for one in sums]
         drawn = None
         if len(pairs) > 1:
-            weights = _weights(len(pairs), self.resamples, self.seed)
+            weights = _weights(names, self.everyone, self.resamples, self.seed)
             drawn = [_Resampled([pair[side] for pair in pairs], sums[side]).eigenvalues(weights) for side in (0, 1)]
         for k in MODES:
             self._proxies(key | {"k": k} | counts, values, drawn, k)

@@ -245,11 +245,14 @@ def paired_changes(quantities: pd.DataFrame, *, seed: int) -> pd.DataFrame:
 def layer_table(layers: pd.DataFrame, nulls: pd.DataFrame | None = None) -> pd.DataFrame:
     """Medians over clips of sigma, xi, xi_F, sigma xi_F, kappa and rho by model, state, condition and layer.
 
+    sigma_scale_free and gain_scale_free are those of A_l ||h_{l-1}|| / ||h_l|| (O8), positions' r.m.s.
+
     The null models' 95 % bands stand beside them where they were measured (random weights).
     """
     columns = ["sigma", "gap", "bulk_gap", "pinning", "alignment", "gain", "context_share"]
+    columns += ["sigma_scale_free", "gain_scale_free"]
     keys = ["model", "state", "condition", "layer"]
-    table = _with_pinning(layers).groupby(keys, sort=False)[columns].median().reset_index()
+    table = _with_scale_free(_with_pinning(layers)).groupby(keys, sort=False)[columns].median().reset_index()
     sizes = layers.groupby(keys, sort=False).size().rename("n").reset_index()
     table = table.merge(sizes, on=keys)
     if nulls is not None and not nulls.empty:
@@ -258,6 +261,11 @@ def layer_table(layers: pd.DataFrame, nulls: pd.DataFrame | None = None) -> pd.D
         band = grouped.quantile(0.95).rename("alignment_null95").reset_index()
         table = table.merge(band, on=["model", "state", "layer"], how="left")
     return table
+
+
+def _with_scale_free(rows: pd.DataFrame) -> pd.DataFrame:
+    scale = rows["hidden_rms_before"] / rows["hidden_rms"]
+    return rows.assign(sigma_scale_free=rows["sigma"] * scale, gain_scale_free=rows["gain"] * scale)
 
 
 def _with_pinning(rows: pd.DataFrame) -> pd.DataFrame:

@@ -87,6 +87,9 @@ def settle(test: Test, command: str) -> dict[str, Any]:
     deciding = [one for one in test.readings if one.decides and one.family in test.speaks_of]
     others = [one for one in test.readings if one not in deciding]
     found = together([one.verdict for one in deciding])
+    absent = [name for name in test.speaks_of if name not in {one.family for one in deciding}]
+    if found == "supported" and absent:
+        found = "unresolved"  # one model can refute a claim about several, but not carry it alone
     first = deciding[0].interval if deciding else None
     names = ", ".join(test.speaks_of)
     if deciding:
@@ -95,6 +98,8 @@ def settle(test: Test, command: str) -> dict[str, Any]:
             for one in deciding
         )
         why = seen + ("" if len(deciding) == 1 else ". All parts must hold.")
+        if absent:
+            why += f" The claim speaks of Whisper {', '.join(absent)} too, not measured in this run."
     elif test.untested:
         why = test.untested
     else:

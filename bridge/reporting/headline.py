@@ -12,7 +12,7 @@ from bridge.comparison.analysis import Analysis
 from bridge.comparison.compare import PINNED_LOG_CHANGE, PREDICTOR_TITLES, PREDICTORS
 from bridge.comparison.statistics import bootstrap_mean
 from bridge.comparison.tables import CLEAN, conditions_of
-from bridge.reporting.wording import number, with_interval
+from bridge.reporting.wording import with_interval
 
 
 def headline(analysis: Analysis, ledger: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -108,21 +108,22 @@ def _parts(analysis: Analysis) -> str:
             bootstrap_mean(rows[column], list(rows["clip"]), seed=analysis.tables.seed)
             for column in ("growth", "growth_injection", "growth_transmission")
         )
+        by_condition = _growth_by_condition(rows, analysis.tables.seed)
         if state != analysis.headline_state(str(model)):
-            sums = [number(one.effect, 2, signed=True) for one in (whole, made, passed)]
-            beside.append(f"{model} {sums[0]} = {sums[1]} {sums[2]} ({state} state, n = {whole.n})")
+            beside.append(f"{model} ({state} state, n = {whole.n}) {by_condition}")
             continue
         pieces.append(
-            f"{model} ({state} state, n = {whole.n}): "
+            f"{model} ({state} state, n = {whole.n} clips): "
             f"g = {with_interval(whole.effect, whole.low, whole.high, 2)} nats a layer, of which "
-            f"{with_interval(made.effect, made.low, made.high, 2)} from the injections and "
-            f"{with_interval(passed.effect, passed.low, passed.high, 2)} from the propagators"
+            f"{with_interval(made.effect, made.low, made.high, 2)} from the injections' own size and "
+            f"{with_interval(passed.effect, passed.low, passed.high, 2)} from the propagators; "
+            f"by condition: {by_condition}"
         )
-        if whole.high < 0 <= passed.high:
+        if whole.high < 0 < passed.low:
             disguised.append(str(model))
     if not pieces:
         return ""
-    text = "; ".join(pieces) + " (means over clips and conditions)."
+    text = ". ".join(pieces) + "."
     if beside:
         text += " Beside it: " + "; ".join(beside) + "."
     if disguised:
@@ -136,6 +137,15 @@ def _parts(analysis: Analysis) -> str:
             f"{_pinned(analysis.comparison[analysis.in_headline_state(analysis.comparison)])}."
         )
     return text
+
+
+def _growth_by_condition(rows: pd.DataFrame, seed: int) -> str:
+    parts = []
+    for condition in conditions_of(rows):
+        chosen = rows[rows["condition"] == condition]
+        g = bootstrap_mean(chosen["growth"], list(chosen["clip"]), seed=seed)
+        parts.append(f"{condition} {with_interval(g.effect, g.low, g.high, 2)}")
+    return ", ".join(parts)
 
 
 def _pinned(comparison: pd.DataFrame) -> str:
@@ -155,9 +165,14 @@ def _agreement(analysis: Analysis) -> str:
             column = rows[f"agrees_{name}"]
             decided = int(column.notna().sum())
             right = int(column.fillna(False).sum())
-            counts = Counter(rows[f"predicted_{name}"]).most_common(2)
-            mostly = ", ".join(f"“{regime}” {count}" for regime, count in counts)
+            common = Counter(rows[f"predicted_{name}"]).most_common(2)
+            mostly = ", ".join(f"“{regime}” {count}" for regime, count in common)
             verdict = f"right in {right} of the {decided} that can be decided" if decided else "nothing to be decided"
+            if decided and rows["model"].nunique() > 1:
+                each = column.notna().groupby(rows["model"], sort=False).agg(["sum", "size"])
+                verdict += (
+                    " (" + ", ".join(f"{name}: {one['sum']} of {one['size']}" for name, one in each.iterrows()) + ")"
+                )
             said.append(f"the {PREDICTOR_TITLES[name]} says {mostly}; {verdict}")
         pieces.append(f"{state} state: " + "; ".join(said) + ".")
     return " ".join(pieces)

@@ -290,7 +290,10 @@ def layer_medians(analysis: Analysis) -> Table:
             str(row["n"]),
             *(
                 number(row[name])
-                for name in ("sigma", "gap", "bulk_gap", "pinning", "alignment", "gain", "context_share")
+                for name in (
+                    *("sigma", "sigma_scale_free", "gap", "bulk_gap", "pinning"),
+                    *("alignment", "gain", "gain_scale_free", "context_share"),
+                )
             ),
             number(row.get("alignment_null95")),
         ]
@@ -303,15 +306,18 @@ def layer_medians(analysis: Analysis) -> Table:
         "layer",
         "clips",
         "σ",
+        "σ scale-free",
         "ξ",
         "ξ_F",
         "σ ξ_F",
         "κ",
         "ρ",
+        "ρ scale-free",
         "share",
         "κ null 95 %",
     ]
-    return Table("Medians over clips by layer.", headers, rows, [False] * 3 + [True] * 10)
+    title = "Medians over clips by layer; scale-free: the propagator times ‖h_{l−1}‖ / ‖h_l‖ (O8)."
+    return Table(title, headers, rows, [False] * 3 + [True] * 12)
 
 
 def quarantine(analysis: Analysis, counts: dict[str, int]) -> Table:

@@ -187,3 +187,11 @@ def test_silhouette_of_clear_and_of_mixed_groups():
     assert centre_silhouette(x + 50 * codes, y + 50 * codes, codes) > 0.9
     assert abs(centre_silhouette(x, y, codes)) < 0.2
     assert np.isnan(centre_silhouette(x, y, np.zeros(100)))
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(-20.0, -10.0, "unresolved"), (-1.0, 3.0, "refuted")])
+def test_one_model_can_refute_a_claim_about_two_but_not_carry_it(low, high, expected):
+    reading = Reading("mine", "tiny", "change", Interval((low + high) / 2, low, high, 24), -5.0, "less")
+    line = settle(Test("C6", "t", ("tiny", "small"), -5.0, "less", [reading]), "spi x")
+    assert line["verdict"] == expected
+    assert "small too, not measured" in line["why"]

@@ -76,12 +76,15 @@ def test_tightness_counts_violations():
         ("I", observation("undecided"), None),
         ("attractor", observation("attractor"), True),
         ("attractor", observation("coherent decay", -0.3), False),
-        ("pinned", observation("undecided", 0.05, "interval of the growth contains 0"), True),
-        ("pinned", observation("undecided", 0.4, "interval of the growth contains 0"), None),
-        ("pinned", observation("undecided", 0.05, "an arrival norm is not converged"), None),
-        ("pinned", observation("dispersive growth", 0.05), True),
+        # L g within 1/2 over its whole interval: 4 * [-0.08, 0.12].
+        ("pinned", observation("undecided", 0.02, "interval of the growth contains 0"), True),
+        # Straddling 1/2: a wide interval is no agreement.
+        ("pinned", observation("undecided", 0.05, "interval of the growth contains 0"), None),
+        ("pinned", observation("dispersive growth", 0.11), None),
+        ("pinned", observation("undecided", 0.02, "an arrival norm is not converged"), None),
         ("pinned", observation("dispersive growth", 0.4), False),
-        ("pinned", observation("attractor", 0.05), False),
+        ("pinned", observation("dispersive decay", -0.4), False),
+        ("pinned", observation("attractor", 0.02), False),
     ],
 )
 def test_agreement_rule(predicted, seen, expected):

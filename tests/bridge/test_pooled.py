@@ -65,7 +65,8 @@ def test_resampled_spread_is_that_of_fresh_data():
     rng = np.random.default_rng(2)
     fresh = np.array([pooled._pool(clustered(rng)).eigenvalues() for _ in range(60)])
     spread = {name: values.std() for name, values in pooled.batch_proxies(fresh, 50).items()}
-    weights = pooled._weights(24, 300, 1)
+    names = [f"clip-{n:02d}" for n in range(24)]
+    weights = pooled._weights(names, names, 300, 1)
     drawn = [
         pooled._Resampled(rows, pooled._pool(rows)).eigenvalues(weights) for rows in (clustered(rng) for _ in range(8))
     ]
@@ -126,3 +127,10 @@ def test_pooling_is_its_seed():
     pd.testing.assert_frame_equal(
         pooled.pool(frame, seed=1, resamples=10).layers, pooled.pool(frame, seed=1, resamples=10).layers
     )
+
+
+def test_a_stress_that_lost_a_clip_draws_the_same_clips_as_the_others():
+    everyone = [f"clip-{n}" for n in range(6)]
+    whole = pooled._weights(everyone, everyone, 40, 3)
+    assert (whole.sum(axis=1) == 6).all()
+    np.testing.assert_array_equal(pooled._weights(everyone[1:], everyone, 40, 3), whole[:, 1:])
