@@ -33,6 +33,7 @@ _LAYER_FIELDS = (
     "gain",
     "injection_along",
     "injection_across",
+    "injection_norm",
     "injection_converged",
     "propagator_residual",
     "propagator_converged",

@@ -3,7 +3,10 @@
     A_l = sigma_l u_l v_l^T + R_l                                     (T3)
     gap xi_l = sigma_2 / sigma_1,   bulk gap xi_F = ||R_l||_F / (sigma_l sqrt(d' - 1)), d' the state's dimension (T18)
     alignment kappa_l = |<v_l, u_{l-1}>|,   misalignment ||u_{l-1} - <v_l, u_{l-1}> v_l||,   gain = sigma_l kappa_l
-    injection along ||u_l^T B_l||, across ||(I - u_l u_l^T) B_l||,   arrival ||P_{L:l+1} B_l||
+    injection norm ||B_l||, along ||u_l^T B_l||, across ||(I - u_l u_l^T) B_l||,   arrival ||P_{L:l+1} B_l||
+
+The norm is measured on its own: hypot(along, across) lies between ||B_l|| and sqrt(2) ||B_l|| and is not it. At l = L
+norm and arrival are one number, computed once.
 
 Where the gap is 1, u and v are any vectors of a space of two or more dimensions: sigma is still right, but alignment,
 gain and the split of the injection are then of *one* choice. They are kept, since the gap beside them says so.
@@ -39,6 +42,7 @@ class LayerMeasurement:
     gain: float
     injection_along: float
     injection_across: float
+    injection_norm: float
     injection_converged: bool
     arrival: float
     arrival_converged: bool
@@ -46,6 +50,14 @@ class LayerMeasurement:
     propagator_converged: bool
     u: Tensor
     v: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Injection:
+    along: float
+    across: float
+    norm: float
+    converged: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,16 +76,17 @@ def measure_position_layers(chain: DecoderChain, position: int = -1) -> list[Lay
     """Every layer at one position, all other positions held fixed: dense d x d algebra in float64, exact."""
     blocks = [chain.position_blocks(layer, position) for layer in range(1, chain.depth + 1)]
     dominant = [_dense_dominant(a) for a, _ in blocks]
-    arrivals: list[float] = []
-    product = torch.eye(chain.width, dtype=torch.float64, device=chain.device)
-    for a, gram in reversed(blocks):
+    norms = [_top_of_gram(gram) for _, gram in blocks]
+    arrivals = norms[-1:]
+    product = blocks[-1][0]
+    for a, gram in reversed(blocks[:-1]):
         arrivals.insert(0, _top_of_gram(product @ gram @ product.T))
         product = product @ a
     layers = []
     for index, ((_, gram), own) in enumerate(zip(blocks, dominant, strict=True)):
         along = math.sqrt(max(0.0, float(own.u @ gram @ own.u)))
         across = _project_out(gram, own.u)
-        injection = (along, _top_of_gram(across), True)
+        injection = _Injection(along, _top_of_gram(across), norms[index], True)
         layers.append(_layer(own, dominant[index - 1] if index else None, injection, (arrivals[index], True)))
     return layers
 
@@ -85,17 +98,19 @@ def measure_sequence_layers(chain: DecoderChain, *, seed: int = 0) -> list[Layer
     for layer in range(1, chain.depth + 1):
         own = _krylov_dominant(chain, layer, seed)
         injection = chain.injection(layer)
+        whole = leading_triplets(injection, 1, frobenius=False, seed=seed)
         along = float(torch.linalg.vector_norm(injection.rmatmat(own.u[:, None]).double()))
-        across = leading_triplets(injection.deflate(own.u), 1, frobenius=False, seed=seed)
-        arrival = leading_triplets(chain.arrival(layer), 1, frobenius=False, seed=seed)
-        layers.append(
-            _layer(
-                own,
-                before,
-                (along if own.converged else math.nan, float(across.s[0]), own.converged and bool(across.converged[0])),
-                (float(arrival.s[0]), bool(arrival.converged[0])),
-            )
+        across = leading_triplets(injection.deflate(own.u), 1, start=whole.u, frobenius=False, seed=seed)
+        arrival = whole
+        if layer < chain.depth:
+            arrival = leading_triplets(chain.arrival(layer), 1, frobenius=False, seed=seed)
+        parts = _Injection(
+            along=along if own.converged else math.nan,
+            across=float(across.s[0]),
+            norm=float(whole.s[0]),
+            converged=own.converged and bool(across.converged[0]) and bool(whole.converged[0]),
         )
+        layers.append(_layer(own, before, parts, (float(arrival.s[0]), bool(arrival.converged[0]))))
         before = own
     return layers
 
@@ -143,7 +158,7 @@ def _gaps(sigma: float, second: float, rest: float, size: int) -> tuple[float, f
 def _layer(
     own: _Dominant,
     before: _Dominant | None,
-    injection: tuple[float, float, bool],
+    injection: _Injection,
     arrival: tuple[float, bool],
 ) -> LayerMeasurement:
     alignment = misalignment = math.nan
@@ -161,9 +176,10 @@ def _layer(
         alignment=alignment,
         misalignment=misalignment,
         gain=own.sigma * alignment,
-        injection_along=injection[0],
-        injection_across=injection[1],
-        injection_converged=injection[2],
+        injection_along=injection.along,
+        injection_across=injection.across,
+        injection_norm=injection.norm,
+        injection_converged=injection.converged,
         arrival=arrival[0],
         arrival_converged=arrival[1],
         propagator_residual=own.residual,

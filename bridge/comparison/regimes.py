@@ -31,7 +31,9 @@ class Thresholds:
         growth: g at or above this is growth, nats a layer.
         growth_level: coverage of the interval of g.
         share: share of ||J_L||_F^2 in the first direction from which J_L counts as one direction.
-        share_errors: standard errors of the share within which it is too close to call.
+        share_errors: standard errors of the share within which it is too close to call: the two-sided 95 % quantile
+            of Student's t with 7 degrees of freedom, since that error comes from the 8 Hutchinson probes of the
+            Frobenius norm's remainder (`empirical.krylov`), not from a variance that is known.
         null_quantile: quantile of the share under the null models that a collapse must exceed.
         null_draws: fewest null draws from which that quantile is taken.
     """
@@ -39,7 +41,7 @@ class Thresholds:
     growth: float = 0.0
     growth_level: float = 0.95
     share: float = 0.9
-    share_errors: float = 1.96
+    share_errors: float = 2.36
     null_quantile: float = 0.95
     null_draws: int = 20
 
@@ -76,8 +78,9 @@ class Observation:
         margin: distance to the nearest line in log units (nats a layer for g, nats of noise ratio for the share),
             errors taken off; negative or NaN where undecided.
         growth: g with its interval, nats a layer (raw).
-        growth_injection, growth_transmission: the two parts g is the sum of: the slope of ln of the injections' own
-            size, and of what the propagators make of them. Only the second is growth or decay along depth.
+        growth_injection, growth_transmission: the two parts g is the sum of: the slope of ln ||B_l||, the injections'
+            own size, and of ln (||P_{L:l+1} B_l|| / ||B_l||), what the propagators make of them. Only the second is
+            growth or decay along depth. Without a slope where some ||B_l|| is not known.
         growth_scale_free: g with the propagators scaled by (O8).
         regime_scale_free, reason_scale_free: the classification under (O8).
         share, share_se: share of ||J_L||_F^2 in the first direction.
@@ -178,7 +181,16 @@ def null_share(nulls: pd.DataFrame | None, thresholds: Thresholds = THRESHOLDS, 
 
 
 def transmission(arrival: NDArray[np.float64], injection: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the propagators after each layer make of its injection: arrival over the injection's size, shape (L,)."""
+    """What the propagators after each layer make of its injection, ||P_{L:l+1} B_l|| / ||B_l||.
+
+    Args:
+        arrival: shape (L,), ||P_{L:l+1} B_l||, NaN where unknown.
+        injection: shape (L,), ||B_l||, NaN where unknown.
+
+    Returns:
+        shape (L,), dimensionless; exactly 1 at l = L, where both are one measured number. NaN where either is unknown
+        or the injection is 0.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(injection > 0, arrival / injection, np.nan)
 
@@ -190,7 +202,7 @@ class Evidence:
     Attributes:
         arrival: shape (L,), NaN where not converged.
         arrival_scale_free: the same with propagators scaled by (O8).
-        injection: shape (L,), hypot(||u^T B_l||, ||(I - u u^T) B_l||), between ||B_l|| and sqrt(2) ||B_l||.
+        injection: shape (L,), ||B_l|| itself; NaN where not converged, and in records made before it was measured.
         shares: shape (L,), share of the first direction of J_l.
         share, share_error: of J_L; NaN where the first triplet is not converged, infinite where no error is known.
         norm: ||J_L||; NaN unless converged.
@@ -223,9 +235,7 @@ def evidence(rows: pd.DataFrame) -> Evidence:
     return Evidence(
         arrival=arrival,
         arrival_scale_free=scale_free_arrival(arrival, rows["hidden_rms"].to_numpy(dtype=np.float64)),
-        injection=np.hypot(
-            rows["injection_along"].to_numpy(dtype=np.float64), rows["injection_across"].to_numpy(dtype=np.float64)
-        ),
+        injection=rows.reindex(columns=["injection_norm"])["injection_norm"].to_numpy(dtype=np.float64),
         shares=rows["context_share"].to_numpy(dtype=np.float64),
         share=float(last["context_share"]) if known else float("nan"),
         share_error=_error(last["context_share_se"]),

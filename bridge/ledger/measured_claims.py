@@ -162,7 +162,7 @@ def jacobian(analysis: Analysis) -> Test:
                 Reading(
                     name,
                     family,
-                    "part of g that the propagators make (the rest is the injections' own size)",
+                    "part of g that the propagators make (the rest is the injections' own size, ||B_l||)",
                     passed,
                     0.0,
                     "less",

@@ -58,6 +58,7 @@ LAYERS: dict[str, pa.DataType] = {
     "gain": _REAL,
     "injection_along": _REAL,
     "injection_across": _REAL,
+    "injection_norm": _REAL,
     "propagator_residual": _REAL,
     "propagator_converged": _YES,
     "injection_converged": _YES,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bridge.comparison import regimes
 from bridge.comparison.regimes import NullShare, Thresholds
-from tests.helpers.records import KINDS, layer_rows, null_rows
+from tests.helpers.records import KINDS, dense_chain, layer_rows, measured_layers, null_rows
 
 NULL = NullShare(quantile=0.3, draws=20)
 
@@ -109,7 +110,7 @@ def test_a_share_that_random_weights_reach_too_is_no_collapse():
 
 
 def test_null_share_takes_the_larger_quantile_and_needs_draws():
-    nulls = null_rows(0.5, draws=20)
+    nulls = null_rows(0.5, draws=20).drop(columns="injection_norm")  # as in records that ship with a model
     nulls.loc[nulls["null"] == "shuffled_layers", "context_share"] *= 0.5
     found = regimes.null_share(nulls, model="toy", state="position")
     last = nulls[(nulls["layer"] == nulls["layers"]) & (nulls["null"] == "random_weights")]["context_share"]
@@ -132,8 +133,7 @@ def test_scale_free_growth_takes_out_the_growth_of_the_stream():
 def test_growth_is_the_sum_of_its_two_parts():
     """Least squares is linear: g = slope of the injections + slope of what the propagators make of them."""
     rows = layer_rows("dispersive decay", depth=7, seed=4)
-    rows["injection_along"] *= np.exp(0.3 * rows["layer"])
-    rows["injection_across"] *= np.exp(0.3 * rows["layer"])
+    rows["injection_norm"] *= np.exp(0.3 * rows["layer"])
     rows["arrival"] *= np.exp(0.3 * rows["layer"])
     seen, before = regimes.observe(rows, NULL), regimes.observe(layer_rows("dispersive decay", depth=7, seed=4), NULL)
     # Slopes of seven logarithms of order one: a few eps.
@@ -142,15 +142,63 @@ def test_growth_is_the_sum_of_its_two_parts():
     assert seen.growth_injection.slope == pytest.approx(before.growth_injection.slope - 0.3, abs=1e-12)
 
 
+def chain_of_known_split(size: float, passed: float, depth: int = 6, seed: int = 0) -> pd.DataFrame:
+    """||B_l|| = size^l and A_l = passed times an orthogonal matrix, so ||P_{L:l+1} B_l|| = passed^(L - l) size^l.
+
+    The injections are Gaussian: how far hypot(along, across) exceeds ||B_l|| differs from layer to layer.
+    """
+    rng = np.random.default_rng(seed)
+    propagators, injections = dense_chain(depth, 12, 10, sigma=passed, kappa=0.3, xi=1.0, rank=6, rng=rng)
+    gaussian = [rng.normal(size=b.shape) for b in injections]
+    scaled = [size**layer * b / np.linalg.norm(b, 2) for layer, b in enumerate(gaussian, start=1)]
+    return pd.DataFrame.from_records(measured_layers(propagators, scaled))
+
+
+@pytest.mark.parametrize(("size", "passed"), [(1.5, 1.0), (1.5, 1.2), (0.8, 0.7)])
+def test_the_parts_of_growth_are_the_chain_s_own(size, passed):
+    rows = chain_of_known_split(size, passed)
+    seen = regimes.observe(rows, NULL)
+    # Norms of products of six 12 x 12 factors: relative rounding below 6 * 12 * 12 eps = 2e-13, and so are the logs'.
+    assert seen.growth_transmission.slope == pytest.approx(np.log(passed), abs=1e-12)
+    assert seen.growth_injection.slope == pytest.approx(-np.log(size), abs=1e-12)
+    assert seen.growth.slope == pytest.approx(np.log(passed / size), abs=1e-12)
+    # The two parts of the injection do not give its size: on this chain their hypot would be seen.
+    together = np.hypot(np.asarray(rows["injection_along"]), np.asarray(rows["injection_across"]))
+    assert abs(regimes.growth(together).slope + np.log(size)) > 1e-3
+
+
+def test_nothing_lies_between_the_last_injection_and_the_output():
+    for rows in (chain_of_known_split(1.5, 1.2), layer_rows("dispersive decay", depth=7), layer_rows("attractor")):
+        seen = regimes.evidence(rows)
+        assert regimes.transmission(seen.arrival, seen.injection)[-1] == 1.0
+
+
 def test_later_layers_that_inject_more_look_like_decay_and_the_parts_tell():
     """Orthogonal propagators transmit everything; injections that grow with depth alone make g negative."""
-    rows = layer_rows("pinned", depth=6, sigma=1.0, kappa=0.3, xi=1.0)
-    for column in ("injection_along", "injection_across", "arrival"):
-        rows[column] *= 1.5 ** rows["layer"]
-    seen = regimes.observe(rows, NULL)
+    seen = regimes.observe(chain_of_known_split(1.5, 1.0), NULL)
     assert seen.regime == "dispersive decay"
-    assert seen.growth_injection.slope == pytest.approx(-np.log(1.5), abs=0.1)
-    assert abs(seen.growth_transmission.slope) < 0.1
+    assert seen.growth_injection.slope == pytest.approx(seen.growth.slope, abs=1e-12)
+
+
+def test_an_unknown_size_of_an_injection_leaves_the_rest_standing():
+    rows = layer_rows("dispersive decay", depth=8)
+    known = regimes.observe(rows, NULL)
+    gap = rows.assign(injection_norm=rows["injection_norm"].where(rows["layer"] != 3))
+    for incomplete in (gap, rows.drop(columns="injection_norm")):
+        seen = regimes.observe(incomplete, NULL)
+        assert (seen.regime, seen.growth) == (known.regime, known.growth)
+        assert seen.growth_injection.code == seen.growth_transmission.code == "non_finite"
+        assert np.isnan(seen.growth_transmission.slope)
+    passed = regimes.transmission(*(getattr(regimes.evidence(gap), name) for name in ("arrival", "injection")))
+    assert list(np.isnan(passed)) == [layer == 3 for layer in range(1, 9)]
+
+
+def test_share_errors_are_the_t_quantile_of_the_probes_that_made_them():
+    from scipy import stats
+
+    from empirical import krylov
+
+    assert regimes.THRESHOLDS.share_errors == pytest.approx(stats.t.ppf(0.975, krylov._PROBES - 1), abs=0.005)
 
 
 def test_every_threshold_is_moved_both_ways():

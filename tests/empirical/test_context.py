@@ -74,7 +74,7 @@ def test_sequence_check_sees_a_wrong_derivative(monkeypatch):
 
 COLUMNS = {
     *("state", "layer", "layers", "d_model", "tokens", "n_tokens", "dtype", "sigma", "gap", "bulk_gap"),
-    *("bulk_gap_se", "alignment", "misalignment", "gain", "injection_along", "injection_across"),
+    *("bulk_gap_se", "alignment", "misalignment", "gain", "injection_along", "injection_across", "injection_norm"),
     *("propagator_residual", "propagator_converged", "injection_converged", "context_s", "residual", "converged"),
     *("context_frobenius", "context_frobenius_se", "context_share", "context_share_se", "context_effective_rank"),
     *("chain_error", "arrival", "arrival_converged", "hidden_rms_before", "hidden_rms", "products", "seconds"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from empirical.chain import DecoderChain
+from empirical.krylov import leading_triplets
 from empirical.propagators import measure_position_layers, measure_sequence_layers
 from tests.empirical import jacobian_models as oracle
 
@@ -58,11 +59,43 @@ def test_layer_quantities_equal_their_definitions(state, dtype, tolerance):
             assert math.isclose(layer.gain, layer.sigma * layer.alignment, rel_tol=1e-12)
         assert math.isclose(layer.injection_along, float((u @ b).norm()), rel_tol=tolerance)
         assert math.isclose(layer.injection_across, norm(b - torch.outer(u, u @ b)), rel_tol=tolerance)
+        assert math.isclose(layer.injection_norm, norm(b), rel_tol=tolerance)
         product = b
         for later, _ in pairs[index + 1 :]:
             product = later @ product
         assert math.isclose(layer.arrival, norm(product), rel_tol=tolerance)
         before = u
+    # At l = L nothing lies between the injection and the output: the same number, not one near it.
+    assert layers[-1].arrival == layers[-1].injection_norm
+
+
+def test_injection_parts_by_iteration_equal_the_dense_ones():
+    """288 rows: past the dense case, so cold, warm-started and shared Krylov problems are all at work."""
+    model = oracle.small_whisper(torch.float64, width=24)
+    chain = DecoderChain(model, oracle.encoder_states(model), list(range(1, 13)))
+    layers = measure_sequence_layers(chain)
+    for index, layer in enumerate(layers, start=1):
+        b = chain.injection(index).materialise().matrix
+        assert layer.injection_converged
+        # A Ritz value errs by no more than its residual, here 1e-8 of it.
+        assert math.isclose(layer.injection_norm, norm(b), rel_tol=1e-8)
+        assert math.isclose(layer.injection_across, norm(b - torch.outer(layer.u, layer.u @ b)), rel_tol=1e-8)
+    assert layers[-1].arrival == layers[-1].injection_norm
+
+
+def test_an_unconverged_norm_of_the_injection_is_nan_and_flagged(monkeypatch):
+    chain, _ = dense("sequence")
+
+    def refuse_cold_norms(operator, k, *, start=None, **options):
+        """No residual is good enough for a norm that starts cold (||B_l|| and the arrival); the rest as it is."""
+        cold = k == 1 and start is None
+        return leading_triplets(operator, k, start=start, tolerance=1e-300 if cold else None, **options)
+
+    monkeypatch.setattr("empirical.propagators.leading_triplets", refuse_cold_norms)
+    for layer in measure_sequence_layers(chain):
+        assert math.isnan(layer.injection_norm)
+        assert not layer.injection_converged
+        assert math.isfinite(layer.injection_across) and math.isfinite(layer.injection_along)
 
 
 def test_bulk_gap_by_probes_covers_the_exact_one_where_the_propagator_is_not_made_dense(monkeypatch):

@@ -99,6 +99,7 @@ def measured_layers(
                 "gain": float(s[0]) * kappa,
                 "injection_along": float(np.linalg.norm(along)),
                 "injection_across": float(np.linalg.norm(b - np.outer(u, along), 2)),
+                "injection_norm": float(np.linalg.norm(b, 2)),
                 "propagator_residual": 1e-15,
                 "propagator_converged": True,
                 "injection_converged": True,
