@@ -1,6 +1,7 @@
 """Measured numbers in, rigorous interval out: what sigma, xi, kappa and the injections certify of J_L.
 
-Plain float64 on the host: the recursion is scalar, and in float32 it was wrong for one chain in 400.
+Plain float64 on the host: the recursion is scalar, and in float32 it was wrong for one chain in 400. Each quantity has
+an exponent of its own: q+ may fall below p+ by more than float64 spans, and 0 would be no bound.
 """
 
 from __future__ import annotations
@@ -12,25 +13,26 @@ from typing import Literal
 import numpy as np
 
 from observables import ChainParameters
+from theory._wide import ZERO, Wide, wide, wide_hypot
 from theory.rates import critical_alignment, max_rate, min_rate
 
 __all__ = ["Certificate", "CertifiedRegime", "certify"]
 
 CertifiedRegime = Literal["I", "II", "coexistence"]
 
-_LN2 = math.log(2.0)
-
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """Rigorous bounds on the context Jacobian J_L of every chain with the given parameters.
 
-    All norms are in the unit of the injections and hold up to rounding.
+    All norms are in the unit of the injections and hold up to rounding. An upper bound that is positive but below what
+    float64 can hold is given as its least positive number, so that it stays a bound; the logarithms have no such limit.
 
     Attributes:
         norm_lower, norm_upper: bounds on ||J_L||; norm_upper is inf where it exceeds float64.
         sigma2_upper: bound on the second singular value of J_L.
-        noise_ratio_upper: bound on ||(I - u_L u_L^T) J_L|| / ||u_L^T J_L||; inf where the lower bound is 0.
+        noise_ratio_upper: bound on ||(I - u_L u_L^T) J_L|| / ||u_L^T J_L||; inf where the lower bound is 0
+            or the ratio exceeds float64.
         log_norm_lower, log_norm_upper: natural logarithms of the same bounds, finite for chains of any depth;
             -inf where a bound is 0.
         log_sigma2_upper: natural logarithm of sigma2_upper.
@@ -69,68 +71,47 @@ def certify(parameters: ChainParameters) -> Certificate:
     """
     across = parameters.across
     coherent = parameters.injection_coherent
-    # (p+, q+, p-, z) = mantissas * 2**exponent, so that deep chains neither overflow nor vanish.
-    p_high = q_high = p_low = z = 0.0
-    exponent = 0
+    p_high = q_high = p_low = z = ZERO
     for layer in range(parameters.depth):
-        fraction, shift = math.frexp(float(parameters.sigma[layer]))
-        beta, b = float(parameters.injection_along[layer]), float(parameters.injection_across[layer])
-        c = 0.0 if coherent is None else float(coherent[layer])
-        kappa = 0.0 if layer == 0 else float(parameters.alignment[layer])
-        s = 1.0 if layer == 0 else float(across[layer])
-        xi = float(parameters.gap[layer])
+        sigma = wide(float(parameters.sigma[layer]))
+        beta = wide(float(parameters.injection_along[layer]))
+        b = wide(float(parameters.injection_across[layer]))
+        c = ZERO if coherent is None else wide(float(coherent[layer]))
+        kappa = ZERO if layer == 0 else wide(float(parameters.alignment[layer]))
+        s = wide(1.0) if layer == 0 else wide(float(across[layer]))
+        xi = wide(float(parameters.gap[layer]))
 
-        carried = fraction * (kappa * p_high + s * q_high)
-        spread = s * p_high + kappa * q_high if kappa * p_high >= s * q_high else math.hypot(p_high, q_high)
-        kept = fraction * (kappa * p_low - s * q_high)
-        coherent_kept = fraction * (kappa * z - s * q_high)
-        leaked = xi * fraction * spread
-
-        common = _common_exponent(max(carried, leaked), exponent + shift, max(beta, b, abs(c)))
-        old, new = exponent + shift - common, -common
-        beta, b, c = (_scale(value, new) for value in (beta, b, c))
-        carried, kept, leaked, coherent_kept = (_scale(value, old) for value in (carried, kept, leaked, coherent_kept))
-        p_high, q_high, p_low, z = (
-            carried + beta,
-            leaked + b,
-            max(0.0, kept - beta, beta - carried),
-            coherent_kept + c,
-        )
-        exponent = common
-    upper = math.hypot(p_high, q_high)
+        aligned, turned = kappa * p_high, s * q_high
+        carried = sigma * (aligned + turned)
+        spread = wide_hypot(p_high, q_high) if (aligned - turned).fraction < 0 else s * p_high + kappa * q_high
+        p_low = _largest(sigma * (kappa * p_low - turned) - beta, beta - carried)
+        z = sigma * (kappa * z - turned) + c
+        p_high = carried + beta
+        q_high = xi * sigma * spread + b
+    upper = wide_hypot(p_high, q_high)
     return Certificate(
-        norm_lower=_scale(p_low, exponent),
-        norm_upper=_scale(upper, exponent),
-        sigma2_upper=_scale(q_high, exponent),
-        noise_ratio_upper=q_high / p_low if p_low > 0 else math.inf,
-        log_norm_lower=_log(p_low, exponent),
-        log_norm_upper=_log(upper, exponent),
-        log_sigma2_upper=_log(q_high, exponent),
-        coherent_lower=None if coherent is None else _scale(z, exponent),
-        log_coherent_lower=None if coherent is None else _log(z, exponent) if z >= 0 else math.nan,
+        norm_lower=p_low.value(),
+        norm_upper=_upper(upper),
+        sigma2_upper=_upper(q_high),
+        noise_ratio_upper=_upper(q_high / p_low) if p_low.fraction > 0 else math.inf,
+        log_norm_lower=p_low.log(),
+        log_norm_upper=upper.log(),
+        log_sigma2_upper=q_high.log(),
+        coherent_lower=None if coherent is None else z.value(),
+        log_coherent_lower=None if coherent is None else z.log(),
         regime=_regime(parameters),
     )
 
 
-def _common_exponent(carried: float, exponent: int, injected: float) -> int:
-    """Power of two that brings the larger of the two terms near 1; 0 where both vanish."""
-    candidates = []
-    if carried > 0:
-        candidates.append(math.frexp(carried)[1] + exponent)
-    if injected > 0:
-        candidates.append(math.frexp(injected)[1])
-    return max(candidates, default=0)
+def _largest(first: Wide, second: Wide) -> Wide:
+    """max(0, first, second)."""
+    best = first if (first - second).fraction > 0 else second
+    return best if best.fraction > 0 else ZERO
 
 
-def _scale(value: float, exponent: int) -> float:
-    try:
-        return math.ldexp(value, exponent)
-    except OverflowError:
-        return math.copysign(math.inf, value)
-
-
-def _log(value: float, exponent: int) -> float:
-    return math.log(value) + exponent * _LN2 if value > 0 else -math.inf
+def _upper(bound: Wide) -> float:
+    """An upper bound as a float; a positive one never becomes 0."""
+    return max(bound.value(), math.ulp(0.0)) if bound.fraction > 0 else 0.0
 
 
 def _regime(parameters: ChainParameters) -> CertifiedRegime:

@@ -11,7 +11,7 @@ from observables import ChainParameters
 from theory._checks import natural, unit_interval
 from theory.chain import Chain
 
-__all__ = ["haar_orthogonal", "make_chain", "random_unit", "twisted_chain"]
+__all__ = ["haar_orthogonal", "make_chain", "random_unit", "twisted_chain", "unit_across"]
 
 
 def random_unit(rng: np.random.Generator, dimension: int) -> NDArray[np.float64]:
@@ -26,7 +26,7 @@ def haar_orthogonal(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
     return q * np.sign(np.diagonal(r))
 
 
-def _unit_across(rng: np.random.Generator, axis: NDArray[np.float64]) -> NDArray[np.float64]:
+def unit_across(rng: np.random.Generator, axis: NDArray[np.float64]) -> NDArray[np.float64]:
     """A uniform unit vector orthogonal to a unit vector."""
     x = rng.standard_normal(axis.size)
     for _ in range(2):  # the second pass removes what rounding left of the axis
@@ -88,7 +88,7 @@ def make_chain(
         elif d == 1:
             v[layer] = u[layer - 1]
         else:
-            n = _unit_across(rng, u[layer - 1])
+            n = unit_across(rng, u[layer - 1])
             v[layer] = parameters.alignment[layer] * u[layer - 1] + across[layer] * n
             v[layer] /= np.linalg.norm(v[layer])
         injection[layer] = np.outer(u[layer], _along(parameters, layer, m, rng))

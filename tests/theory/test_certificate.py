@@ -241,3 +241,60 @@ def test_one_layer_on_the_other_side_means_coexistence() -> None:
     assert theory.certify(parameters).regime == "coexistence"
     quiet = ChainParameters(np.array([5.0, 0.5, 0.5, 0.5]), np.full(4, 0.01), np.full(4, 0.9), np.ones(4), np.zeros(4))
     assert theory.certify(quiet).regime == "I"
+
+
+@pytest.mark.parametrize("injections", ["first", "every"])
+def test_noise_of_deep_aligned_chains_does_not_underflow(injections: str) -> None:
+    """kappa = 1: q+ = b xi^(L-1) while p+ stays near 1; the chain has just that sigma_2, about e^-919."""
+    depth, xi, b = 400, 0.1, 0.3
+    along, across = np.zeros(depth), np.zeros(depth)
+    along[: 1 if injections == "first" else depth] = 1.0
+    across[0] = b
+    parameters = ChainParameters(np.ones(depth), np.full(depth, xi), np.ones(depth), along, across)
+    certificate = theory.certify(parameters)
+    exact = (depth - 1) * math.log(xi) + math.log(b)
+    assert exact == pytest.approx(-918.7 - 1.2, abs=0.1)
+    # two products a layer, and the rounding of a logarithm of this size
+    tolerance = 4 * depth * 2.3e-16 + 4 * 2.3e-16 * abs(exact)
+    assert certificate.log_sigma2_upper == pytest.approx(exact, abs=tolerance)
+    assert certificate.sigma2_upper > 0, "a bound of 0 would exclude the true value"
+    assert certificate.noise_ratio_upper > 0
+    assert certificate.norm_upper == pytest.approx(1.0 if injections == "first" else depth, rel=1e-13)
+    if injections == "first":
+        assert certificate.norm_lower == pytest.approx(1.0, rel=1e-13)
+
+
+def test_noise_within_reach_of_float64_is_a_plain_number() -> None:
+    """The same chain at L = 40: sigma_2 and the noise ratio are b xi^39."""
+    parameters = ChainParameters(np.ones(40), np.full(40, 0.1), np.ones(40), np.eye(40)[0], 0.3 * np.eye(40)[0])
+    certificate = theory.certify(parameters)
+    assert certificate.sigma2_upper == pytest.approx(0.3 * 0.1**39, rel=1e-13)
+    assert certificate.noise_ratio_upper == pytest.approx(0.3 * 0.1**39, rel=1e-13)
+    assert certificate.log_sigma2_upper == pytest.approx(math.log(certificate.sigma2_upper), rel=1e-14)
+
+
+@pytest.mark.parametrize("size", [1e-320, 1e-170, 1.0, 1e170])
+def test_a_chain_of_other_units_has_the_same_logarithms(size: float) -> None:
+    """Deep decay along and across, with coherent injections: every logarithm shifts by ln of the unit."""
+    depth, first = 500, np.eye(500)[0]
+
+    def certificate(unit: float) -> theory.Certificate:
+        return theory.certify(
+            ChainParameters(
+                np.full(depth, 0.01),
+                np.full(depth, 1e-3),
+                np.full(depth, 0.9999),
+                unit * first,
+                0.5 * unit * first,
+                injection_coherent=unit * first,
+            )
+        )
+
+    one, other = certificate(1.0), certificate(size)
+    shift = math.log(size)
+    for name in ("log_norm_lower", "log_norm_upper", "log_sigma2_upper", "log_coherent_lower"):
+        assert -2500 < getattr(one, name) < -2000, name
+        # a subnormal unit is itself rounded to 2^-1074, one part in 2000 at 1e-320
+        slack = 1e-3 if size < 1e-300 else 1e-11
+        assert getattr(other, name) == pytest.approx(getattr(one, name) + shift, abs=slack), name
+    assert other.noise_ratio_upper == pytest.approx(one.noise_ratio_upper, rel=1e-2 if size < 1e-300 else 1e-11)
