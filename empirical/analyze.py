@@ -185,8 +185,8 @@ def analyze(
             raise ValueError(f"states must be of {STATES}; got {state!r}")
     checkpoint = _checkpoint(model, dtype)
     width = checkpoint.model.config.d_model
-    if not 1 <= k <= width:
-        raise ValueError(f"k must lie in [1, {width}], the state's dimension at one position; got {k}")
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= width:
+        raise ValueError(f"k must lie in [1, {width}], the state's dimension at one position; got {k!r}")
     chosen = _named(clips)
     pool = [PoolClip(name=clip.name, speaker=clip.speaker, load=_loader(clip.path)) for clip in chosen]
     rows: list[dict[str, Any]] = []

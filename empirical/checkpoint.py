@@ -139,7 +139,9 @@ def load_checkpoint(ref: str | Path, *, dtype: str = "float32", revision: str | 
         _check_agreement(str(ref), config, feature_extractor, tokenizer)
         model = _model(str(ref), directory, dtype)
     notes = [f"upcast:{kind}" for kind in _stored_dtypes(weights) if kind not in ("float32", "float64")]
-    if not (directory / "generation_config.json").is_file():
+    if (directory / "generation_config.json").is_file():
+        _read_json(directory, "generation_config.json")  # transformers would fall back in silence on a broken one
+    else:
         notes.append("no_generation_config")
     return from_model(
         model,

@@ -29,6 +29,7 @@ STRESSES = ("stretch", "mix", "noise")
 """What an utterance gets one of by default (observables.md: 5,559 pairs)."""
 
 _POOL_CACHE = 64
+_LONGEST_STEM = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,10 @@ def _pool(clips: Sequence[Clip]) -> list[PoolClip]:
 
 
 def _write_audio(directory: Path, clip: Clip, name: str, result: StressResult) -> str:
-    path = directory / f"{clip.name}.{name}.wav"
+    stem = clip.name
+    if len(stem.encode()) > _LONGEST_STEM:  # file systems hold 255 bytes, and the name while writing is longer
+        stem = f"{stem[: _LONGEST_STEM // 4]}-{hashlib.sha256(stem.encode()).hexdigest()[:16]}"
+    path = directory / f"{stem}.{name}.wav"
     with _replacing_path(path) as temporary:
         # scipy and not soundfile: libsndfile puts the time of writing into a float WAV.
         scipy.io.wavfile.write(temporary, SAMPLE_RATE_HZ, result.samples.astype("<f4"))

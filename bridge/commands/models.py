@@ -63,7 +63,7 @@ def nulls(
     out: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
     audio: Annotated[Path | None, typer.Option(help="Directory of audio. Default: the bundled clips.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of each null model.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -73,6 +73,13 @@ def nulls(
     """
     if out.exists():
         raise OtherSettingsError(f"{out} exists; choose another --out")
+    # Before the measuring, which takes minutes, and not after it.
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.touch()
+        out.unlink()
+    except OSError as error:
+        raise OtherSettingsError(f"{out} cannot be written: {error.strerror or error}") from error
     if dtype not in DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
     import torch

@@ -57,6 +57,7 @@ def stress(
 ) -> None:
     """Builds the "Hell" set: a manifest that fixes utterance, stress, parameters, achieved values and hashes."""
     chosen = None if conditions is None else make_config(None, {"conditions": conditions}).conditions
+    _refuse_bad_targets(audio, out, write_audio)
     from tqdm import tqdm
 
     from empirical.clips import ClipError, scan_clips
@@ -74,7 +75,9 @@ def stress(
                 bar.update()
 
             made = write_manifest(clips, chosen, seed, out, write_audio, rejected=scan.rejected, progress=advance)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise OtherSettingsError(f"{error.filename or out} cannot be written: {error.strerror or error}") from error
+    except ValueError as error:
         raise ConfigError(str(error)) from error
     if not made.lines:
         raise NoUsableAudioError(f"no clip of {audio} could be stressed; see {made.quarantine}")
@@ -82,6 +85,14 @@ def stress(
     if made.quarantine is not None:
         outcome["quarantine"] = str(made.quarantine)
     typer.echo(json.dumps(outcome, indent=2) if as_json else _in_words(outcome))
+
+
+def _refuse_bad_targets(audio: Path, out: Path, write_audio: Path | None) -> None:
+    """A manifest replaces only a manifest, and what is written is never input of the next run."""
+    if out.is_file() and out.stat().st_size and not out.read_bytes().startswith(b'{"achieved"'):
+        raise OtherSettingsError(f"{out} exists and is no manifest; choose another --out")
+    if write_audio is not None and audio.resolve() in (write_audio.resolve(), *write_audio.resolve().parents):
+        raise ConfigError(f"--write-audio must not lie inside --audio, whose clips it would add to; got {write_audio}")
 
 
 def _spec(grids: dict[str, str | None], numbers: dict[str, int | None]) -> SweepSpec:
@@ -111,8 +122,10 @@ def _grid(name: str, text: str) -> tuple[float, ...]:
             values = np.round(space(float(first), float(last), int(count)), 12).tolist()
         else:
             values = [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise ConfigError(f"{name} must be values a,b,c or first:last:count; got {text!r}") from error
+        if not np.isfinite(values).all():
+            raise ValueError
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{name} must be finite values a,b,c or first:last:count; got {text!r}") from error
     return tuple(int(value) if whole and float(value).is_integer() else value for value in values)
 
 

@@ -157,15 +157,16 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
         "away. In the position state the chain is approximate, and the bound is not a certificate of the true norm.",
         lambda narrow: figures.certificate_gap(analysis.comparison, narrow=narrow),
     )
-    easel.add(
-        "wer",
-        "wer",
-        "Word error rates",
-        "Each mark is a clip, hollow where its audio was cut at the model's window; the black bar is the mean with "
-        "its 95 % interval. "
-        "Above the dashed line a transcript counts as failed.",
-        lambda narrow: figures.error_rates(analysis.wer, run.clips, narrow=narrow),
-    )
+    if run.clips["wer"].notna().any():  # without reference transcripts there is nothing to draw
+        easel.add(
+            "wer",
+            "wer",
+            "Word error rates",
+            "Each mark is a clip, hollow where its audio was cut at the model's window; the black bar is the mean with "
+            "its 95 % interval. "
+            "Above the dashed line a transcript counts as failed.",
+            lambda narrow: figures.error_rates(analysis.wer, run.clips, narrow=narrow),
+        )
     easel.add(
         "paper",
         "figure-2",

@@ -64,6 +64,7 @@ RESULT_KEYS = ("limit", "conditions", "states", "sequence_clips", "full", "seed"
 """Settings that decide the numbers; models and clips decide them too and are compared by their hashes."""
 
 _LEAST = {"limit": 1, "sequence_clips": 0, "seed": 0, "k": 1, "nulls": 0, "workers": 1}
+_MOST = 2**63 - 1  # what the records, and the generators behind them, can hold
 _OPTIONAL = frozenset({"limit", "workers", "audio", "out"})
 _KNOWN = tuple(field.name for field in fields(RunConfig))
 
@@ -99,7 +100,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
@@ -109,6 +111,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"config file {path} must hold a mapping of options; got {type(content).__name__}")
+    _refuse_repeated_keys(path, yaml.compose(text, yaml.SafeLoader))
     result: dict[str, Any] = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
@@ -118,6 +121,15 @@ def read_config_file(path: Path) -> dict[str, Any]:
             raise ConfigError(f"config file {path}: key {str(key)!r} is given twice")
         result[name] = value
     return result
+
+
+def _refuse_repeated_keys(path: Path, mapping: Any) -> None:
+    """YAML forbids a key twice, yet its loader silently takes the last."""
+    seen: set[str] = set()
+    for key, _ in mapping.value:
+        if key.value in seen:
+            raise ConfigError(f"config file {path}: key {key.value!r} is given twice")
+        seen.add(key.value)
 
 
 def _unknown(name: str, what: str) -> str:
@@ -134,6 +146,8 @@ def _checked(name: str, value: Any) -> Any:
     if name in _LEAST:
         if isinstance(value, bool) or not isinstance(value, int) or value < _LEAST[name]:
             raise ConfigError(f"{option} must be a whole number of at least {_LEAST[name]}; got {value!r}")
+        if value > _MOST:
+            raise ConfigError(f"{option} must be at most 2**63 - 1; got {value}")
         return value
     if name == "full":
         if not isinstance(value, bool):
@@ -147,6 +161,8 @@ def _checked(name: str, value: Any) -> Any:
         return _subset(option, value, STATES)
     if not isinstance(value, str | Path):
         raise ConfigError(f"{option} must be text; got {value!r}")
+    if not str(value).strip():
+        raise ConfigError(f"{option} must not be empty; got {value!r}")
     if name == "dtype" and value not in DTYPES:
         raise ConfigError(f"{option} must be one of {', '.join(DTYPES)}; got {value!r}")
     return str(value)

@@ -45,7 +45,9 @@ def list_inputs(models: tuple[str, ...], audio: str | None) -> dict[str, Any]:
     from empirical.organism import list_organisms
 
     bundled = {organism.name: str(organism.path) for organism in list_organisms()}
-    references = [name if Path(name).exists() else bundled.get(name, name) for name in models] or list(bundled.values())
+    # A shell that completes a name may leave a slash behind it.
+    named = [name if Path(name).exists() else bundled.get(name.rstrip("/"), name) for name in models]
+    references = named or list(bundled.values())
     scan = None if audio is None else scan_clips(audio)
     clips = bundled_clips() if scan is None else scan.clips
     rejected = () if scan is None else scan.rejected

@@ -34,6 +34,12 @@ def shipped_nulls(model: ModelInput) -> Path | None:
     return path if sha256 in (None, model.sha256) else None
 
 
+def unused_nulls(inputs: Inputs) -> list[Path]:
+    """Null records that lie beside a model's weights and cannot be used: unreadable, or of other weights."""
+    paths = [Path(model.reference) / NULLS_FILE for model in inputs.models if shipped_nulls(model) is None]
+    return [path for path in paths if path.is_file()]
+
+
 def null_tasks(inputs: Inputs, config: RunConfig) -> list[NullTask]:
     """One task for each draw asked for, of every model that ships no null records."""
     return [

@@ -21,7 +21,7 @@ from bridge.running import provenance
 from bridge.running.config import RunConfig
 from bridge.running.estimate import Estimate, duration, estimate
 from bridge.running.inputs import Inputs, default_directory, make_settings, prepare, worker_job
-from bridge.running.nulls import null_tasks
+from bridge.running.nulls import null_tasks, unused_nulls
 from bridge.running.pool import Job, WorkerPool
 from bridge.running.recording import Outcomes, write_inputs, write_log, write_records, write_timings
 from bridge.running.store import Part, RunStore, settings_digest
@@ -131,6 +131,8 @@ def run(
                 outcomes.parts.update(plan.finished)
                 say(f"{_described(inputs)} -> {store.root}")
                 say(str(plan.estimate))
+                for path in unused_nulls(inputs):
+                    say(f"{path} is unreadable or of other weights, and is not used; spi nulls makes it anew")
                 with watch.stage("measure"):
                     _measure(pool, store, plan, outcomes, sweep=sweep, quiet=quiet)
                 tasks = [*plan.tasks, *plan.nulls]

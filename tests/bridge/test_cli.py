@@ -215,3 +215,31 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path: Path) -> None:
     os.close(writing)
     os.close(reading)
     assert process.communicate(timeout=60)[1] == ""
+
+
+def test_a_manifest_replaces_only_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    config = tmp_path / "run.yaml"
+    config.write_text("limit: 1\n")
+    assert run_command(["stress", "--audio", str(audio), "--out", str(config)]) == 5
+    assert config.read_text() == "limit: 1\n"
+    capsys.readouterr()
+
+
+def test_stressed_audio_is_never_written_among_the_clips(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, inside = tmp_path / "m.jsonl", audio / "stressed"
+    assert run_command(["stress", "--audio", str(audio), "--out", str(out), "--write-audio", str(inside)]) == 2
+    assert "--write-audio must not lie inside --audio" in capsys.readouterr().err
+    assert not inside.exists() and not out.exists()
+
+
+def test_nulls_finds_out_that_it_cannot_write_before_it_measures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "nulls.parquet"
+    assert run_command(["nulls", "--model", "organism-wide", "--out", str(out)]) == 5
+    assert "cannot be written" in capsys.readouterr().err

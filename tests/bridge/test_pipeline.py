@@ -27,7 +27,7 @@ from bridge.running.pool import Job, WorkerPool
 from bridge.running.store import read_provenance
 
 CLIPS = ("a1", "a2", "b1", "b2", "c1", "c2")
-TASKS = 2 * (6 * 4 + 4 * 2)
+TASKS = 2 * (6 * 4 + 6 * 2)
 
 
 @pytest.fixture(autouse=True)

@@ -212,3 +212,10 @@ def test_hub_id_without_network_gives_two_lines_at_once(
     assert error.code == "unreachable"
     assert "openai/whisper-tiny" in tried and "--model /path/to/whisper-tiny" in advice
     assert pickle.loads(pickle.dumps(error)).message == error.message
+
+
+def test_a_broken_generation_config_is_an_error_not_a_silent_default(tmp_path):
+    directory = write_tiny_whisper(tmp_path / "tiny")
+    (directory / "generation_config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: not readable as JSON"):
+        load_checkpoint(directory)

@@ -164,3 +164,15 @@ def test_wrong_arguments_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be a file to write"):
         write_manifest(clips, None, 0, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
+
+
+def test_audio_of_a_clip_with_a_very_long_name_is_written_under_a_shorter_one(tmp_path):
+    name = "L" * 240
+    source = tmp_path / "in" / f"{name}.wav"
+    source.parent.mkdir()
+    scipy.io.wavfile.write(source, 16_000, speech(0).astype("<f4"))
+    made = write_manifest(find_clips(source.parent), ("noise",), 0, tmp_path / "m.jsonl", tmp_path / "audio")
+    (line,) = [json.loads(text) for text in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert (made.lines, made.quarantined) == (1, 0)
+    assert line["utterance"] == name
+    assert (tmp_path / "audio" / line["audio"]).is_file()
