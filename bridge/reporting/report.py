@@ -261,8 +261,8 @@ def _cards(analysis: Analysis, results: dict[str, Any]) -> list[dict[str, str]]:
         {
             "value": str(len(comparison)),
             "label": "context Jacobians measured",
-            "note": f"{len(analysis.tables.models)} models, {comparison['clip'].nunique()} clips, "
-            f"{comparison['condition'].nunique()} conditions",
+            "note": f"{_count(len(analysis.tables.models), 'model')}, "
+            f"{_count(comparison['clip'].nunique(), 'clip')}, {_count(comparison['condition'].nunique(), 'condition')}",
         }
     ]
     headline = comparison[analysis.in_headline_state(comparison)]
@@ -288,6 +288,10 @@ def _cards(analysis: Analysis, results: dict[str, Any]) -> list[dict[str, str]]:
         }
     )
     return cards
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _claim(line: dict[str, Any]) -> dict[str, Any]:
