@@ -23,7 +23,7 @@ from bridge.cli import run_command
 from bridge.running import jobs
 from bridge.running.schema import TIMING_COLUMNS
 from bridge.running.tasks import NullTask, Task
-from tests.helpers.tiny_whisper import write_tiny_whisper
+from tests.helpers.tiny_whisper import write_random_whisper_tiny, write_tiny_whisper
 
 RATE_HZ = 16_000
 OPTIONS = ("--sequence-clips", "1", "--k", "4", "--conditions", "clean,mix,noise")
@@ -196,3 +196,19 @@ def test_null_draws_of_a_run_are_those_of_the_function(whole: Path, tmp_path: Pa
     expected = measure_nulls(checkpoint, heard, [1])
     assert table.column("sigma").to_pylist() == expected["sigma"].tolist()
     assert table.column("draw").to_pylist() == [1] * len(expected)
+
+
+def test_random_weights_of_whisper_tinys_true_dimensions_go_the_whole_way(place: Path, tmp_path: Path) -> None:
+    model = write_random_whisper_tiny(tmp_path / "whisper-tiny")
+    options = ("--conditions", "clean", "--states", "position", "--k", "2", "--limit", "1", "--workers", "1", "--quiet")
+    command = ["run", "--model", str(model), "--audio", str(place / "audio"), "--out", str(tmp_path / "run"), *options]
+    assert run_command(command) == 0
+    layers = pq.read_table(tmp_path / "run" / "records" / "layers.parquet").to_pylist()
+    assert [(row["layer"], row["d_model"]) for row in layers] == [(number, 384) for number in (1, 2, 3, 4)]
+    assert all(all(row["converged"]) for row in layers)
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    # Whisper's dimensions alone make no Whisper: without hearing the clips it gets no verdict.
+    assert {line["verdict"] for line in results["claims"] if line["id"] not in ("C1", "C2", "C3", "C4")} == {
+        "not tested"
+    }
+    assert (tmp_path / "run" / "report.html").stat().st_size > 100_000
