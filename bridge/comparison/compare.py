@@ -68,7 +68,7 @@ def compare(
     Args:
         layers: rows of `empirical.analyze`.
         clips: one row a model x clip x condition (wer, truncated), joined where given.
-        nulls: rows of `empirical.measure_nulls`; without them no collapse can be called.
+        nulls: rows of `empirical.nulls.measure_nulls`; without them no collapse can be called.
         thresholds: lines of (O7).
 
     Returns:

@@ -158,7 +158,7 @@ def null_share(nulls: pd.DataFrame | None, thresholds: Thresholds = THRESHOLDS, 
     """Quantile of the last layer's share under the null models of one model and state.
 
     Args:
-        nulls: rows of `empirical.measure_nulls`, or None.
+        nulls: rows of `empirical.nulls.measure_nulls`, or None.
         thresholds: the quantile and the fewest draws.
         where: column values to select (model, state).
 

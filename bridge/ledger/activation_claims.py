@@ -84,10 +84,8 @@ def tail(analysis: Analysis) -> Test:
     return Test(
         "C10",
         "Mean of ln lambda_i(stressed) / lambda_i(clean) over i = 10..50, self-attention, pooled, matched lengths, "
-        "mean "
-        "over layers and stresses. Least effect ln 1.01. (K_f is a sum of 1 / lambda: where C8 holds in a component, "
-        "its "
-        "smallest eigenvalues lost energy.)",
+        "mean over layers and stresses. Least effect ln 1.01. (K_f is a sum of 1 / lambda: where C8 holds in a "
+        "component, its smallest eigenvalues lost energy.)",
         ("large",),
         LEAST_TAIL_GAIN,
         "greater",
@@ -148,10 +146,8 @@ def clusters(analysis: Analysis) -> Test:
     """C9: in the plane of N_eff and alpha the final layers of small and large models separate."""
     test = (
         "Silhouette (distances to the groups' centres, both axes scaled to unit variance) of per-clip points (N_eff, "
-        "alpha; "
-        "K = 10) of the final decoder layer's cross-attention, grouped as the paper does: tiny and small against "
-        "large; "
-        "bootstrap over clips."
+        "alpha; K = 10) of the final decoder layer's cross-attention, grouped as the paper does: tiny and small "
+        "against large; bootstrap over clips."
     )
     points = final_points(analysis.tables.activations)
     families = {name: one.paper_family for name, one in analysis.identities.items()}

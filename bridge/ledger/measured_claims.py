@@ -54,8 +54,7 @@ def training_alignment(analysis: Analysis) -> Test:
     return Test(
         "C5",
         "Would need checkpoints along a training run: mean alignment of layers 2..L against step, of several seeds. "
-        "Beside "
-        "it, what two points can say: trained minus random weights of the same configuration.",
+        "Beside it, what two points can say: trained minus random weights of the same configuration.",
         (),
         LEAST_ALIGNMENT_GAIN,
         "greater",
@@ -92,8 +91,7 @@ def confidence(analysis: Analysis) -> Test:
     return Test(
         "C11",
         "AUROC of minus the mean token log-probability for WER > 0.5, over all clips and conditions, truncated audio "
-        "left "
-        "out; bootstrap over clips. Blind would be 0.5; the claim needs less than 0.6.",
+        "left out; bootstrap over clips. Blind would be 0.5; the claim needs less than 0.6.",
         ("tiny", "small", "large"),
         LEAST_AUROC,
         "less",
@@ -130,9 +128,8 @@ def alignment(analysis: Analysis) -> Test:
             )
     return Test(
         "C12",
-        "Mean of kappa_l over layers 2..L and all conditions, measured from the propagators' singular vectors, "
-        "beside random "
-        "weights and shuffled layers; bootstrap over clips. Least effect: the alignment from which the paper's "
+        "Mean of kappa_l over layers 2..L and all conditions, measured from the propagators' singular vectors, beside "
+        "random weights and shuffled layers; bootstrap over clips. Least effect: the alignment from which the paper's "
         "Regime II is read.",
         ("large",),
         PAPER_ALIGNMENT,
@@ -234,9 +231,8 @@ def proxies(analysis: Analysis) -> Test:
     return Test(
         "C14",
         "Spearman correlation over clips and conditions of the final layer's cross-attention N_eff (K = 10) with the "
-        "share of "
-        "the first direction of J_L, the number of tokens held fixed; bootstrap over clips. Tracking would be "
-        "strongly negative.",
+        "share of the first direction of J_L, the number of tokens held fixed; bootstrap over clips. Tracking would "
+        "be strongly negative.",
         ("tiny", "small", "large"),
         LEAST_CORRELATION,
         "less",
@@ -249,8 +245,7 @@ def onset(analysis: Analysis) -> Test:
     return Test(
         "C15",
         "Would need alpha of a sliding window of tokens, aligned at the first wrong word, against the same positions "
-        "of "
-        "transcripts that stay right.",
+        "of transcripts that stay right.",
         (),
         0.0,
         "greater",

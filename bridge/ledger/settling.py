@@ -97,7 +97,7 @@ def settle(test: Test, command: str) -> dict[str, Any]:
             f"{one.model} (as {one.family}): {one.what} {number(one.interval)}, {SIDES[one.verdict]}"
             for one in deciding
         )
-        why = seen + ("" if len(deciding) == 1 else ". All parts must hold.")
+        why = seen + ("." if len(deciding) == 1 else ". All parts must hold.")
         if absent:
             why += f" The claim speaks of Whisper {', '.join(absent)} too, not measured in this run."
     elif test.untested:

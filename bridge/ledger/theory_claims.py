@@ -31,11 +31,9 @@ def _lemma(command: str) -> dict[str, Any]:
     why = (
         f"At kappa = {worst['alignment']:g}, xi = {worst['gap']:g}, L = {worst['depth']} the chain's error is "
         f"{worst['measured']:.3g} where the lemma allows {worst['first_order']:.3g}: {worst['ratio']:.3g} times as "
-        "much. "
-        f"The corrected bound (T12), {worst['bound']:.3g} there, holds in "
-        f"{'all' if check.details['within_corrected_bound'] else 'not all'} {check.n} cases. Where kappa is near 1 "
-        "the lemma "
-        "is pessimistic instead. Nothing here is random, so the interval has no width."
+        f"much. The corrected bound (T12), {worst['bound']:.3g} there, holds in "
+        f"{'all' if check.details['within_corrected_bound'] else 'not all'} {check.n} cases. Where kappa is near 1 the "
+        "lemma is pessimistic instead. Nothing here is random, so the interval has no width."
     )
     return line(
         "C1",
@@ -59,13 +57,10 @@ def _bounded(command: str) -> dict[str, Any]:
         for row in check.details["pinned"]
     )
     why = (
-        f"A chain with sup rho = {check.details['sup_gain']:.2f} (the paper's rule says "
-        f"{check.details['paper_rule']}) grows by "
-        f"{check.effect:.3f} nats a layer, as T5 foresees ({check.details['predicted_growth']:.3f}). It is no "
-        "oddity: typical "
-        f"residual layers I + 1.5 a c^T (d = 256, 16 chains each) keep rho small and grow all the same: {pinned} "
-        "(T26). "
-        "Sufficient instead is sup sigma Lambda_max < 1 (T13)."
+        f"A chain with sup rho = {check.details['sup_gain']:.2f} (the paper's rule says {check.details['paper_rule']}) "
+        f"grows by {check.effect:.3f} nats a layer, as T5 foresees ({check.details['predicted_growth']:.3f}). It is no "
+        "oddity: typical residual layers I + 1.5 a c^T (d = 256, 16 chains each) keep rho small and grow all the "
+        f"same: {pinned} (T26). Sufficient instead is sup sigma Lambda_max < 1 (T13)."
     )
     return line(
         "C2",

@@ -80,8 +80,7 @@ def _layers(analysis: Analysis) -> str:
     return (
         "; ".join(pieces)
         + ". Where σ ξ_F is near 1 and κ is below ξ_F the residual stream itself pins the bulk: it neither decays nor "
-        "grows, "
-        "whatever ρ is (T26). The paper's rule reads ρ below 1 as decay (Regime I)."
+        "grows, whatever ρ is (T26). The paper's rule reads ρ below 1 as decay (Regime I)."
     )
 
 
@@ -129,11 +128,9 @@ def _parts(analysis: Analysis) -> str:
     if disguised:
         text += (
             f" In {' and '.join(disguised)} early injections arrive smaller because later layers inject more, not "
-            "because "
-            "propagators shrink what passes through them: the decay that the paper's rule foretells is seen, the "
-            "mechanism "
-            "it gives is not. “Pinned” speaks of the propagators, and they alone change what passes by less than "
-            f"{PINNED_LOG_CHANGE:g} nats over the whole depth in "
+            "because propagators shrink what passes through them: the decay that the paper's rule foretells is seen, "
+            "the mechanism it gives is not. “Pinned” speaks of the propagators, and they alone change what passes by "
+            f"less than {PINNED_LOG_CHANGE:g} nats over the whole depth in "
             f"{_pinned(analysis.comparison[analysis.in_headline_state(analysis.comparison)])}."
         )
     return text

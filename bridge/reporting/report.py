@@ -77,15 +77,11 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             "phase-map",
             "Phase map of synthetic chains, with the measured layers",
             "Colour is the growth of ‖P_L‖ per layer of random chains with this gain and alignment: orange grows, "
-            "purple decays. "
-            "Lines are the boundaries the theory draws. Marks are the models' layers 2..L (medians over clips; "
-            "filled clean, "
-            "hollow stressed), on the panel whose gap is nearest to their bulk gap ξ_F: the swept chains have flat "
-            "residuals, for which both "
-            "are one, and ξ_F sets the colour; the certified lines would use the models' larger ξ. (Below the swept "
-            "gains the map is "
-            "carried on exactly: "
-            "‖P_L‖ scales with ρ to the power L.)",
+            "purple decays. Lines are the boundaries the theory draws. Marks are the models' layers 2..L (medians "
+            "over clips; filled clean, hollow stressed), on the panel whose gap is nearest to their bulk gap ξ_F: the "
+            "swept chains have flat residuals, for which both are one, and ξ_F sets the colour; the certified lines "
+            "would use the models' larger ξ. (Below the swept gains the map is carried on exactly: ‖P_L‖ scales with "
+            "ρ to the power L.)",
             lambda narrow: figures.phase_map(sweep, run.layers, narrow=narrow),
         )
     for model in run.models:
@@ -97,10 +93,8 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
                 f"layers-{state}-{slug}",
                 f"{model}: σ, gap, alignment and gain by layer, {state} state",
                 "Lines are medians over clips, the blue band the middle half of clean clips. Grey: the same numbers "
-                "of random "
-                "weights and of shuffled layers. σ ξ_F on the dashed line means that the bulk neither grows nor "
-                "decays; ρ below "
-                "its dashed line is what the paper's rule calls decay.",
+                "of random weights and of shuffled layers. σ ξ_F on the dashed line means that the bulk neither grows "
+                "nor decays; ρ below its dashed line is what the paper's rule calls decay.",
                 lambda narrow, m=model, s=state: figures.layer_profiles(run.layers, run.nulls, m, s, narrow=narrow),
             )
         for state in states:
@@ -108,9 +102,8 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
                 "depth",
                 f"context-{state}-{slug}",
                 f"{model}: spectra of the context Jacobian along depth, {state} state",
-                "Solid clean, dashed stressed, the same clips; thick is s₁. A rank-1 collapse would pull s₁ away "
-                "from the rest "
-                "and lift the share of the first direction above the dashed line.",
+                "Solid clean, dashed stressed, the same clips; thick is s₁. A rank-1 collapse would pull s₁ away from "
+                "the rest and lift the share of the first direction above the dashed line.",
                 lambda narrow, m=model, s=state: figures.context_spectra(run.layers, run.nulls, m, s, narrow=narrow),
             )
         easel.add(
@@ -118,10 +111,9 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             f"arrival-{slug}",
             f"{model}: what each layer's injection is worth at the output",
             "Left is the first layer, right the last. A line falling to the right means that early injections arrive "
-            "larger (growth, "
-            "g > 0); "
-            "rising means that they decay. The middle panels divide by the injection's own size: what is left is the "
-            "propagators' doing. Scale-free: propagators divided by the growth of the residual stream.",
+            "larger (growth, g > 0); rising means that they decay. The middle panels divide by the injection's own "
+            "size: what is left is the propagators' doing. Scale-free: propagators divided by the growth of the "
+            "residual stream.",
             lambda narrow, m=model, s=states: figures.arrival(run.layers, m, s, narrow=narrow),
         )
         easel.add(

@@ -86,8 +86,7 @@ def wer(analysis: Analysis) -> Table:
     ]  # fmt: skip
     return Table(
         "Word error rate after Whisper's English normalisation. “Of these cut”: counted apart, because their audio "
-        "exceeds the "
-        "model's window.",
+        "exceeds the model's window.",
         headers,
         rows,
         [False, False] + [True] * 8,
@@ -235,8 +234,7 @@ def paired(analysis: Analysis) -> Table:
     ]
     return Table(
         "Change from clean, clip by clip: mean with 95 % bootstrap interval over clips (2,000 resamples; none below "
-        "five clips), "
-        "d_z, and q (Wilcoxon signed rank, Benjamini-Hochberg over this whole table).",
+        "five clips), d_z, and q (Wilcoxon signed rank, Benjamini-Hochberg over this whole table).",
         ["model", "state", "stress", "quantity", "clips", "clean", "change [95 %]", "d_z", "q"],
         rows,
         [False] * 4 + [True] * 5,

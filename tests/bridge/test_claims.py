@@ -70,7 +70,7 @@ def test_tested_claims_have_effect_and_interval_and_untested_ones_have_none(line
 def test_the_mathematics_is_judged_and_the_rest_is_not_on_organisms(lines):
     verdicts = {line["id"]: line["verdict"] for line in lines}
     assert verdicts["C1"] == verdicts["C2"] == "refuted"  # T12's table and the counterexample to (P2)
-    assert verdicts["C3"] in VERDICTS - {"not tested"}
+    assert verdicts["C3"] == "refuted"  # as a share of energy at d = 384; see theory.check_p3
     assert verdicts["C4"] == "supported"
     assert {verdicts[f"C{i}"] for i in range(5, 16)} == {"not tested"}
 
@@ -146,9 +146,10 @@ def test_a_model_that_counts_gets_a_verdict(analysis):
     counted = replace(analysis.identities["organism-a"], family="tiny", paper_family="tiny")
     judged = replace(analysis, identities={**analysis.identities, "organism-a": counted})
     line = settle(rank_loss(judged), "spi claims --json DIR")
-    # The helper's stressed spectra are steeper by 0.2: ranks fall, by how much the interval says.
-    assert line["verdict"] in {"supported", "unresolved", "refuted"}
-    assert line["effect"] == line["effect"]
+    # The helper's stressed spectra are steeper by 0.2, so ranks fall far beyond the 5 % asked for; but C6 speaks of
+    # small too, which nobody measured.
+    assert line["interval"][1] < -5.0 and line["interval"][0] <= line["effect"] <= line["interval"][1]
+    assert line["verdict"] == "unresolved"
     assert [one["model"] for one in line["organisms"]] == ["organism-b"]
     assert "as tiny" in line["why"]
 
