@@ -1,22 +1,27 @@
 """Synthetic chains, sharp rates, certificates and sweeps of the Spectral Sensitivity Theorem."""
 
-from theory.alignment import mean_random_alignment, measured_random_alignment
-from theory.boundaries import boundary_curves
-from theory.bounds import (
+from theory.bounds.certificate import Certificate, certify
+from theory.bounds.perturbation import perturbation_error
+from theory.bounds.products import (
     context_norm_bound,
     log_product_lower,
     log_product_lower_uniform,
     log_product_ratio_upper,
     log_product_upper,
 )
-from theory.certificate import Certificate, certify
-from theory.chain import Chain, measure
-from theory.checks import ClaimCheck, check_p1, check_p2, check_p3, check_p4
-from theory.generate import make_chain, twisted_chain
-from theory.perturbation import perturbation_error
-from theory.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
-from theory.propagate import Scaled, context_jacobians, products
-from theory.rates import critical_alignment, first_order_error, max_rate, min_rate
+from theory.bounds.rates import critical_alignment, first_order_error, max_rate, min_rate
+from theory.chains.alignment import mean_random_alignment, measured_random_alignment
+from theory.chains.chain import Chain, measure
+from theory.chains.generate import make_chain
+from theory.chains.twisted import twisted_chain
+from theory.claims.bounded import check_p2
+from theory.claims.chance import check_p4
+from theory.claims.check import ClaimCheck
+from theory.claims.collapse import check_p3
+from theory.claims.lemma import check_p1
+from theory.propagation.recurrence import Scaled, context_jacobians, products
+from theory.regimes.boundaries import boundary_curves
+from theory.regimes.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
 from theory.sweep import SweepSpec, default_sweep, sweep
 
 __all__ = [

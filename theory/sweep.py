@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from theory._checks import natural, unit_interval
-from theory.reduction import direction_coordinates, log_singular_values
+from theory.propagation.reduction import direction_coordinates, log_singular_values
 
 __all__ = ["CODE_MEANINGS", "SweepSpec", "default_sweep", "sweep"]
 

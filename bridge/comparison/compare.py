@@ -16,7 +16,7 @@ import theory
 from bridge.comparison import regimes
 from bridge.comparison.regimes import THRESHOLDS, Thresholds
 from observables import ChainParameters
-from theory.thresholds import PINNED_LOG_GROWTH
+from theory.regimes.thresholds import PINNED_LOG_GROWTH
 
 KEYS = ["model", "clip", "condition", "state"]
 PREDICTORS = ("paper", "certificate", "mean_field")

@@ -10,7 +10,7 @@ from bridge.comparison.analysis import Analysis
 from bridge.comparison.tables import CLEAN, HALLUCINATED_WER
 from bridge.ledger.activation_claims import final_points
 from bridge.ledger.settling import Reading, Test
-from theory.thresholds import PAPER_ALIGNMENT
+from theory.regimes.thresholds import PAPER_ALIGNMENT
 
 # An AUROC below this would mean that log-probability hardly tells a failed transcript from a good one.
 LEAST_AUROC = 0.6

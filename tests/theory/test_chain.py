@@ -18,7 +18,7 @@ from tests.helpers.chains import (
     seeds,
     uniform_parameters,
 )
-from theory.generate import haar_orthogonal
+from theory.chains.directions import haar_orthogonal
 
 
 @settings(deadline=None, max_examples=80)

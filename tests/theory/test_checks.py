@@ -10,7 +10,7 @@ from scipy import stats
 import theory
 from observables import ChainParameters
 from tests.helpers.chains import dense_jacobian
-from theory.collapse import CoherentLayers, FramePool, pulled_back_jacobian, spectrum
+from theory.claims.pulled_back import CoherentLayers, FramePool, pulled_back_jacobian, spectrum
 
 
 def test_C1_lemma_1_fails_at_small_alignment_and_the_corrected_bound_holds() -> None:

@@ -8,8 +8,8 @@ from scipy import stats
 import theory
 from observables import ChainParameters
 from tests.helpers.chains import EPS, random_parameters, uniform_parameters
-from theory.propagate import products
-from theory.reduction import direction_coordinates, log_singular_values
+from theory.propagation.recurrence import products
+from theory.propagation.reduction import direction_coordinates, log_singular_values
 
 
 def pulled_back(chain: theory.Chain, gap: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theory._checks import unit_interval
-from theory.rates import critical_alignment, max_rate, min_rate
+from theory.bounds.rates import critical_alignment, max_rate, min_rate
 
 __all__ = ["boundary_curves"]
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from observables import share_of_first
-from theory.generate import haar_orthogonal, random_unit, unit_across
+from theory.chains.directions import haar_orthogonal, random_unit, unit_across
 
 __all__ = ["CoherentLayers", "FramePool", "Spectrum", "pulled_back_jacobian", "spectrum"]
 

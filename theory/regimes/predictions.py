@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from observables import ChainParameters
-from theory.certificate import regime_rates
-from theory.rates import critical_alignment, first_order_error
-from theory.thresholds import PAPER_ALIGNMENT, PAPER_FIRST_ORDER_ERROR, PAPER_GAIN, PINNED_LOG_GROWTH
+from theory.bounds.certificate import regime_rates
+from theory.bounds.rates import critical_alignment, first_order_error
+from theory.regimes.thresholds import PAPER_ALIGNMENT, PAPER_FIRST_ORDER_ERROR, PAPER_GAIN, PINNED_LOG_GROWTH
 
 __all__ = ["RegimePrediction", "certified_regime", "mean_field", "paper_rule"]
 
@@ -44,7 +44,7 @@ def _log(value: float) -> float:
 def paper_rule(parameters: ChainParameters) -> RegimePrediction:
     """The paper's rule: sup rho < 1 is Regime I; rho >= 1, L xi / kappa small and kappa near 1 is Regime II.
 
-    Implements (P2) and (P3) with the thresholds of `theory.thresholds`, xi = sup and kappa = inf over l >= 2.
+    Implements (P2) and (P3) with the thresholds of `theory.regimes.thresholds`, xi = sup and kappa = inf over l >= 2.
 
     Returns:
         regime in {"I", "II", "outside the theorem"}; outside, the margin is the distance to the nearer regime.

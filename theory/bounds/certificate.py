@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from observables import ChainParameters
-from theory._wide import ZERO, Wide, wide, wide_hypot
-from theory.rates import critical_alignment, max_rate, min_rate
+from theory.bounds._wide import ZERO, Wide, wide, wide_hypot
+from theory.bounds.rates import critical_alignment, max_rate, min_rate
 
 __all__ = ["Certificate", "CertifiedRegime", "certify"]
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.chain import Chain
+from theory.chains.chain import Chain
 
 __all__ = ["Scaled", "context_jacobians", "products"]
 
@@ -48,7 +48,7 @@ class Scaled:
         """ln sigma_2 / sigma_1, and whether arithmetic resolves it.
 
         A product of n matrices of size p carries an error of about n p eps of its norm, so a smaller ratio is rounding:
-        it comes out as the floor itself, an upper bound, with False. `theory.reduction` has no such floor.
+        it comes out as the floor itself, an upper bound, with False. `theory.propagation.reduction` has no such floor.
 
         Returns:
             Two arrays of shape (...): the ratio (NaN for the zero matrix or a single singular value) and the flag.

@@ -1,45 +1,16 @@
-"""Chains with prescribed parameters: random ones, and the twisted chains that attain the bounds."""
+"""Random dense chains with prescribed parameters."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from observables import ChainParameters
-from theory._checks import natural, unit_interval
-from theory.chain import Chain
+from theory._checks import natural
+from theory.chains.chain import Chain
+from theory.chains.directions import complement, haar_orthogonal, random_unit, unit_across
 
-__all__ = ["haar_orthogonal", "make_chain", "random_unit", "twisted_chain", "unit_across"]
-
-
-def random_unit(rng: np.random.Generator, dimension: int) -> NDArray[np.float64]:
-    """A uniform unit vector of R^d."""
-    x = rng.standard_normal(dimension)
-    return x / np.linalg.norm(x)
-
-
-def haar_orthogonal(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
-    """A Haar-random orthogonal matrix; the sign fix is what makes the QR factor Haar (Mezzadri 2007)."""
-    q, r = np.linalg.qr(rng.standard_normal((size, size)))
-    return q * np.sign(np.diagonal(r))
-
-
-def unit_across(rng: np.random.Generator, axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A uniform unit vector orthogonal to a unit vector."""
-    x = rng.standard_normal(axis.size)
-    for _ in range(2):  # the second pass removes what rounding left of the axis
-        x -= (x @ axis) * axis
-        x /= np.linalg.norm(x)
-    return x
-
-
-def _complement(axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Orthonormal basis of the complement of a unit vector, shape (d, d - 1), by one Householder reflection."""
-    normal = axis.copy()
-    normal[0] += 1.0 if axis[0] >= 0 else -1.0
-    return (np.eye(axis.size) - 2.0 * np.outer(normal, normal) / (normal @ normal))[:, 1:]
+__all__ = ["make_chain"]
 
 
 def make_chain(
@@ -93,9 +64,9 @@ def make_chain(
             v[layer] /= np.linalg.norm(v[layer])
         injection[layer] = np.outer(u[layer], _along(parameters, layer, m, rng))
         if d > 1:
-            base = _complement(u[layer])
+            base = complement(u[layer])
             turn = haar_orthogonal(rng, d - 1)
-            residual[layer] = (base @ (turn * spectra[layer])) @ (haar_orthogonal(rng, d - 1) @ _complement(v[layer]).T)
+            residual[layer] = (base @ (turn * spectra[layer])) @ (haar_orthogonal(rng, d - 1) @ complement(v[layer]).T)
             columns = min(m, d - 1)
             frame = base @ haar_orthogonal(rng, d - 1)[:, :columns]
             injection[layer, :, :columns] += parameters.injection_across[layer] * frame
@@ -141,54 +112,3 @@ def _along(parameters: ChainParameters, layer: int, m: int, rng: np.random.Gener
     if m > 1:
         row[1:] = np.sqrt(max(0.0, (beta - c) * (beta + c))) * random_unit(rng, m - 1)
     return row
-
-
-def twisted_chain(
-    alignment: float,
-    gap: float,
-    depth: int,
-    *,
-    sigma: float = 1.0,
-    sense: Literal["fastest", "slowest"] = "fastest",
-    dimension: int = 2,
-) -> Chain:
-    """The chain that attains a bound: the same 2 x 2 layer, repeated.
-
-    Implements (T11). "fastest" repeats [[kappa, s], [xi s, -xi kappa]] and grows like max_rate^L; "slowest" repeats
-    [[kappa, -s], [xi s, xi kappa]] and grows like min_rate^L, or rotates below the critical alignment. Injections are
-    u_l e_1^T, so that the context's first direction is injected along u_l in every layer.
-
-    Args:
-        alignment: kappa, dimensionless, in [0, 1].
-        gap: xi, dimensionless, in [0, 1].
-        depth: L >= 1.
-        sigma: operator norm of every layer, >= 0.
-        sense: which bound.
-        dimension: d >= 2; the layer acts on the first two coordinates and is 0 on the others.
-
-    Returns:
-        An unbatched chain, NumPy float64, with context dimension d.
-
-    Raises:
-        ValueError: if an argument leaves its range.
-    """
-    kappa, xi = float(unit_interval(alignment, "alignment")), float(unit_interval(gap, "gap"))
-    layers, d = int(natural(depth, "depth")), int(natural(dimension, "dimension", least=2))
-    if not (np.isfinite(sigma) and sigma >= 0):
-        raise ValueError(f"sigma must be finite and not negative; got {sigma!r}")
-    if sense not in ("fastest", "slowest"):
-        raise ValueError(f"sense must be 'fastest' or 'slowest'; got {sense!r}")
-    sign = 1.0 if sense == "fastest" else -1.0
-    s = float(np.sqrt((1 - kappa) * (1 + kappa)))
-    u, v, residual, injection = np.zeros(d), np.zeros(d), np.zeros((d, d)), np.zeros((d, d))
-    u[0] = 1.0
-    v[0], v[1] = kappa, sign * s
-    residual[1, 0], residual[1, 1] = sigma * xi * s, -sign * sigma * xi * kappa
-    injection[0, 0] = 1.0
-    return Chain(
-        sigma=np.full(layers, float(sigma)),
-        u=np.tile(u, (layers, 1)),
-        v=np.tile(v, (layers, 1)),
-        residual=np.tile(residual, (layers, 1, 1)),
-        injection=np.tile(injection, (layers, 1, 1)),
-    )

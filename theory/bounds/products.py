@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from observables import ChainParameters
-from theory.rates import max_rate, min_rate
+from theory.bounds.rates import max_rate, min_rate
 
 __all__ = [
     "context_norm_bound",

@@ -1,0 +1,1 @@
+"""Rigorous bounds and the published ones, from a chain's numbers alone."""

@@ -1,0 +1,1 @@
+"""Chains of layers: the type, its families, and what is measured back from them."""

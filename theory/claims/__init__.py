@@ -1,0 +1,1 @@
+"""Simulations behind the ledger's claims C1 to C5."""

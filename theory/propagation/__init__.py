@@ -1,0 +1,1 @@
+"""What a chain does along its depth: products, context Jacobians, reductions."""

@@ -1,0 +1,1 @@
+"""Regimes predicted from a chain's numbers, and their boundaries."""
