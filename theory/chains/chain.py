@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 from observables import ChainParameters
+from theory.chains.factored import Factored, row
 
 __all__ = ["Chain", "measure"]
 
@@ -17,22 +19,36 @@ __all__ = ["Chain", "measure"]
 class Chain(eqx.Module):
     """A chain of propagators A_l = sigma_l u_l v_l^T + R_l and injections B_l (T2), (T3), batched over leading axes.
 
-    Leaves are NumPy float64 as `make_chain` builds them, or JAX arrays; the class computes with either and may cross
-    jit, vmap and grad.
+    Leaves are NumPy arrays of one dtype as the constructors build them, or JAX arrays; the class computes with either
+    and may cross jit, vmap and grad. The constructors put u and v in the gauge of (T3): <v_l, u_{l-1}> >= 0.
 
     Attributes:
         sigma: operator norms of the propagators, shape (..., L).
         u: leading left singular vectors, shape (..., L, d).
         v: leading right singular vectors, shape (..., L, d).
-        residual: R_l with R_l v_l = 0 and R_l^T u_l = 0, shape (..., L, d, d).
+        residual: R_l with R_l v_l = 0 and R_l^T u_l = 0, dense of shape (..., L, d, d) or `Factored`.
         injection: B_l, shape (..., L, d, m).
+
+    Raises:
+        ValueError: if a chain is built with no layer or from shapes that disagree.
     """
 
     sigma: Float[Any, "*batch layers"]
     u: Float[Any, "*batch layers d"]
     v: Float[Any, "*batch layers d"]
-    residual: Float[Any, "*batch layers d d"]
+    residual: Float[Any, "*batch layers d d"] | Factored
     injection: Float[Any, "*batch layers d m"]
+
+    def __check_init__(self) -> None:
+        layers = tuple(self.sigma.shape)
+        if not layers or layers[-1] == 0:
+            raise ValueError(f"sigma must hold at least one layer; got shape {layers}")
+        vector = (*layers, self.u.shape[-1])
+        for name, expected in (("u", vector), ("v", vector), ("residual", (*vector, vector[-1]))):
+            if tuple(getattr(self, name).shape) != expected:
+                raise ValueError(f"{name} must have shape {expected}; got {tuple(getattr(self, name).shape)}")
+        if self.injection.ndim < 1 or tuple(self.injection.shape[:-1]) != vector or self.injection.shape[-1] < 1:
+            raise ValueError(f"injection must have shape {vector} + (m,), m >= 1; got {tuple(self.injection.shape)}")
 
     @property
     def depth(self) -> int:
@@ -50,15 +66,51 @@ class Chain(eqx.Module):
         return self.injection.shape[-1]
 
     @property
+    def dtype(self) -> np.dtype:
+        """Precision the chain is held in."""
+        return np.dtype(self.sigma.dtype)
+
+    @property
     def propagators(self) -> Any:
-        """A_l, shape (..., L, d, d)."""
-        dominant = self.sigma[..., None, None] * self.u[..., :, None] * self.v[..., None, :]
-        return dominant + self.residual
+        """A_l, dense, shape (..., L, d, d)."""
+        residual = self.residual.dense() if isinstance(self.residual, Factored) else self.residual
+        return (self.sigma[..., None] * self.u)[..., :, None] * self.v[..., None, :] + residual
 
     @property
     def injections(self) -> Any:
         """B_l, shape (..., L, d, m)."""
         return self.injection
+
+    def apply(self, layer: Any, x: Any) -> Any:
+        """A_l x for one layer, without a d x d matrix where the residual is factored.
+
+        Args:
+            layer: 0-based, an int or a traced index.
+            x: shape (..., d, k), the leading axes those of the chain.
+
+        Returns:
+            Shape (..., d, k).
+
+        Raises:
+            IndexError: if an int lies outside the chain.
+        """
+        return self._apply(layer, x, self.u, self.v, transpose=False)
+
+    def apply_transpose(self, layer: Any, x: Any) -> Any:
+        """A_l^T x for one layer; arguments and errors as for `apply`."""
+        return self._apply(layer, x, self.v, self.u, transpose=True)
+
+    def _apply(self, layer: Any, x: Any, to: Any, along: Any, *, transpose: bool) -> Any:
+        if not isinstance(layer, jax.Array) and not 0 <= layer < self.depth:
+            raise IndexError(f"layer must lie in 0..{self.depth - 1}; got {layer!r}")
+        target = row(self.sigma, layer, 0)[..., None] * row(to, layer, 1)
+        dominant = target[..., :, None] * (row(along, layer, 1)[..., None, :] @ x)
+        if isinstance(self.residual, Factored):
+            rest = self.residual.apply_transpose(layer, x) if transpose else self.residual.apply(layer, x)
+        else:
+            matrix = row(self.residual, layer, 2)
+            rest = (matrix.swapaxes(-1, -2) if transpose else matrix) @ x
+        return dominant + rest
 
 
 def measure(
