@@ -19,6 +19,7 @@ from theory.claims.chance import check_p4
 from theory.claims.check import ClaimCheck
 from theory.claims.collapse import check_p3
 from theory.claims.lemma import check_p1
+from theory.claims.training import check_c5
 from theory.propagation.recurrence import Scaled, context_jacobians, products
 from theory.regimes.boundaries import boundary_curves
 from theory.regimes.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
@@ -34,6 +35,7 @@ __all__ = [
     "boundary_curves",
     "certified_regime",
     "certify",
+    "check_c5",
     "check_p1",
     "check_p2",
     "check_p3",

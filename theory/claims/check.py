@@ -18,7 +18,7 @@ class ClaimCheck:
     """What a simulation says of one claim.
 
     Attributes:
-        claim: "C1" to "C4".
+        claim: "C1" to "C5".
         effect_name: what effect is, with its unit and the side that the claim is on.
         effect: the measured effect.
         interval: 95 % interval of the effect; of no width where the simulation has no chance in it.
@@ -34,7 +34,7 @@ class ClaimCheck:
     details: dict[str, Any]
 
 
-def mean_interval(x: NDArray[np.float64]) -> tuple[float, tuple[float, float]]:
-    """Mean and its 95 % t interval."""
-    mean, half = float(x.mean()), float(stats.t.ppf(0.975, x.size - 1) * x.std(ddof=1) / math.sqrt(x.size))
+def mean_interval(x: NDArray[np.float64], level: float = 0.95) -> tuple[float, tuple[float, float]]:
+    """Mean and its t interval of that coverage, from at least 2 values."""
+    mean, half = float(x.mean()), float(stats.t.ppf((1 + level) / 2, x.size - 1) * x.std(ddof=1) / math.sqrt(x.size))
     return mean, (mean - half, mean + half)
