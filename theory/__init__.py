@@ -12,7 +12,13 @@ from theory.bounds.products import (
 from theory.bounds.rates import critical_alignment, first_order_error, max_rate, min_rate
 from theory.chains.alignment import mean_random_alignment, measured_random_alignment
 from theory.chains.chain import Chain, measure
+from theory.chains.ensembles import gaussian_chain, orthogonal_chain
+from theory.chains.factored import Factored
+from theory.chains.flat import flat_chain, profile_chain
 from theory.chains.generate import make_chain
+from theory.chains.layers import chain_of_layers, residual_chain_of
+from theory.chains.low_rank import low_rank_chain
+from theory.chains.residual import residual_chain
 from theory.chains.twisted import twisted_chain
 from theory.claims.bounded import check_p2
 from theory.claims.chance import check_p4
@@ -29,12 +35,14 @@ __all__ = [
     "Certificate",
     "Chain",
     "ClaimCheck",
+    "Factored",
     "RegimePrediction",
     "Scaled",
     "SweepSpec",
     "boundary_curves",
     "certified_regime",
     "certify",
+    "chain_of_layers",
     "check_c5",
     "check_p1",
     "check_p2",
@@ -45,10 +53,13 @@ __all__ = [
     "critical_alignment",
     "default_sweep",
     "first_order_error",
+    "flat_chain",
+    "gaussian_chain",
     "log_product_lower",
     "log_product_lower_uniform",
     "log_product_ratio_upper",
     "log_product_upper",
+    "low_rank_chain",
     "make_chain",
     "max_rate",
     "mean_field",
@@ -56,9 +67,13 @@ __all__ = [
     "measure",
     "measured_random_alignment",
     "min_rate",
+    "orthogonal_chain",
     "paper_rule",
     "perturbation_error",
     "products",
+    "profile_chain",
+    "residual_chain",
+    "residual_chain_of",
     "sweep",
     "twisted_chain",
 ]

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from observables import ChainParameters
-from theory.chains.factored import Factored, row
+from theory.chains.factored import Factored, leading_triples, row
 
-__all__ = ["Chain", "measure"]
+__all__ = ["Chain", "in_gauge", "measure"]
 
 
 class Chain(eqx.Module):
@@ -118,7 +118,7 @@ def measure(
     injections: NDArray[np.float64] | None = None,
     direction: NDArray[np.float64] | None = None,
 ) -> ChainParameters:
-    """The parameters of one chain, measured from its dense layers by SVD, in float64.
+    """The parameters of one chain, measured from its layers by SVD, in float64.
 
     The gauge is that of (T3): u_l and v_l are flipped together so that <v_l, u_{l-1}> >= 0. Where sigma_1 = sigma_2
     (gap 1) u and v are not determined, and neither are alignment and the injections' split.
@@ -135,40 +135,77 @@ def measure(
         ValueError: if the shapes disagree or an entry is not finite.
     """
     if isinstance(propagators, Chain):
-        injections = np.asarray(propagators.injections)
-        propagators = np.asarray(propagators.propagators)
-    a = np.asarray(propagators, dtype=np.float64)
-    if a.ndim != 3 or a.shape[1] != a.shape[2]:
-        raise ValueError(f"propagators must have shape (L, d, d); got {a.shape}")
-    if injections is None:
-        raise ValueError("injections must be given with propagators; got None")
-    b = np.asarray(injections, dtype=np.float64)
-    if b.ndim != 3 or b.shape[:2] != a.shape[:2]:
-        raise ValueError(f"injections must have shape {a.shape[:2]} + (m,); got {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("propagators and injections must be finite; got a non-finite entry")
+        chain, injections = propagators, np.asarray(propagators.injections)
+        if chain.sigma.ndim != 1:
+            raise ValueError(f"propagators must be one chain, not a batch; got sigma of shape {chain.sigma.shape}")
+        b = _finite(injections, "injections")
+        if isinstance(chain.residual, Factored):
+            s, bulk, u, v = _factored_triples(chain, chain.residual)
+        else:
+            s, bulk, u, v = _dense_triples(_finite(chain.propagators, "propagators"))
+    else:
+        a = _finite(propagators, "propagators")
+        if a.ndim != 3 or a.shape[1] != a.shape[2] or a.shape[0] == 0 or a.shape[1] == 0:
+            raise ValueError(f"propagators must have shape (L, d, d), L and d at least 1; got {a.shape}")
+        if injections is None:
+            raise ValueError("injections must be given with propagators; got None")
+        b = _finite(injections, "injections")
+        if b.ndim != 3 or b.shape[:2] != a.shape[:2]:
+            raise ValueError(f"injections must have shape {a.shape[:2]} + (m,); got {b.shape}")
+        s, bulk, u, v = _dense_triples(a)
 
-    depth, d = a.shape[:2]
-    left, s, right = np.linalg.svd(a)
-    u, v = left[:, :, 0].copy(), right[:, 0, :].copy()
-    for layer in range(1, depth):
-        if v[layer] @ u[layer - 1] < 0:
-            u[layer], v[layer] = -u[layer], -v[layer]
+    depth, d = u.shape
+    u, v = in_gauge(u, v)
     overlap = np.einsum("li,li->l", v[1:], u[:-1])
     off = np.linalg.norm(v[1:] - overlap[:, None] * u[:-1], axis=1)
     sigma = s[:, 0]
     safe = np.where(sigma > 0, sigma, 1.0)
-    gap = s[:, 1] / safe if d > 1 else np.zeros(depth)
-    bulk = np.sqrt(np.sum(s[:, 1:] ** 2, axis=1) / max(d - 1, 1)) / safe
     along = np.einsum("ld,ldm->lm", u, b)
     across = b - u[:, :, None] * along[:, None, :]
     return ChainParameters(
         sigma=sigma,
-        gap=gap,
+        gap=s[:, 1] / safe if d > 1 else np.zeros(depth),
         alignment=np.concatenate([[np.nan], np.minimum(overlap, 1.0)]),
         injection_along=np.linalg.norm(along, axis=1),
         injection_across=np.linalg.norm(across, ord=2, axis=(1, 2)),
         injection_coherent=None if direction is None else along @ np.asarray(direction, dtype=np.float64),
         misalignment=np.concatenate([[np.nan], np.minimum(off, 1.0)]),
-        bulk_gap=bulk,
+        bulk_gap=bulk / safe / np.sqrt(max(d - 1, 1)),
     )
+
+
+def in_gauge(u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """u and v, shape (..., L, d), flipped together so that <v_l, u_{l-1}> >= 0 (T3)."""
+    overlap = np.sum(v[..., 1:, :] * u[..., :-1, :], axis=-1)
+    signs = np.cumprod(np.where(overlap < 0, -1.0, 1.0), axis=-1)[..., None]
+    first = np.ones_like(u[..., :1, :1])
+    signs = np.concatenate([first, signs], axis=-2)
+    return u * signs, v * signs
+
+
+def _finite(value: Any, name: str) -> NDArray[np.float64]:
+    array = np.asarray(value, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite; got a non-finite entry")
+    return array
+
+
+def _dense_triples(a: NDArray[np.float64]) -> tuple[Any, Any, Any, Any]:
+    """Singular values, ||R||_F, u and v of each layer."""
+    left, s, right = np.linalg.svd(a)
+    return s, np.linalg.norm(s[:, 1:], axis=1), left[:, :, 0], right[:, 0, :]
+
+
+def _factored_triples(chain: Chain, residual: Factored) -> tuple[Any, Any, Any, Any]:
+    """Two leading singular values, ||R||_F, u and v of each layer, with no d x d matrix made."""
+    shift, left, right, sigma, u, v = (
+        _finite(leaf, "propagators")
+        for leaf in (residual.shift, residual.left, residual.right, chain.sigma, chain.u, chain.v)
+    )
+    left = np.concatenate([left, (sigma[:, None] * u)[:, :, None]], axis=-1)
+    right = np.concatenate([right, v[:, :, None]], axis=-1)
+    s, first, second = leading_triples(shift, left, right)
+    unseen = chain.dimension - s.shape[1]
+    rest = np.concatenate([s[:, 1:], np.abs(shift)[:, None] * np.sqrt(unseen)], axis=1)
+    runner_up = np.maximum(np.max(s[:, 1:2], axis=1, initial=0.0), np.abs(shift) if unseen else 0.0)
+    return np.stack([s[:, 0], runner_up], axis=1), np.linalg.norm(rest, axis=1), first, second

@@ -69,12 +69,13 @@ class Factored(eqx.Module):
 
 def leading_triples(
     shift: NDArray[np.float64], left: NDArray[np.float64], right: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """sigma_1, sigma_2, u, v of shift I + left right^T, from a matrix of 2 r rows at most.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Singular values, u and v of shift I + left right^T, from a matrix of 2 r rows at most.
 
-    Off the span S of both factors' columns the matrix is shift I, and it maps S to itself. S holds a vector that
-    right^T sends to 0 unless it is the whole space or right spans it; such a vector keeps its length times |shift|, so
-    the largest singular value is always found in S. Where several are the largest, the triple is one of them.
+    The basis Q has k = min(d, 2 r) columns and spans those of both factors, so that the matrix maps span Q to itself
+    and is shift I off it. For k < d, k = 2 r exceeds the number of columns of `right`, so that span Q holds a unit
+    vector which right^T sends to 0 and the matrix to shift times itself: the largest singular value is always found in
+    span Q. Where several are the largest, the triple is one of them.
 
     Args:
         shift: shape (...).
@@ -82,16 +83,11 @@ def leading_triples(
         right: shape (..., d, r).
 
     Returns:
-        sigma_1 and sigma_2 (0 for d = 1) of shape (...), u and v of shape (..., d).
+        The singular values in span Q, descending, shape (..., min(d, 2 r)); the other d - 2 r, if any, are |shift|.
+        u and v, shape (..., d).
     """
-    d = left.shape[-2]
     basis = np.linalg.qr(np.concatenate([left, right], axis=-1))[0]
-    size = basis.shape[-1]
-    core = (_transposed(basis) @ left) @ (_transposed(right) @ basis) + shift[..., None, None] * np.eye(size)
+    core = (_transposed(basis) @ left) @ (_transposed(right) @ basis)
+    core += shift[..., None, None] * np.eye(basis.shape[-1])
     first, s, second = np.linalg.svd(core)
-    u = (basis @ first[..., :, :1])[..., 0]
-    v = (basis @ _transposed(second)[..., :, :1])[..., 0]
-    runner_up = s[..., 1] if size > 1 else np.zeros_like(shift)
-    if size < d:
-        runner_up = np.maximum(runner_up, np.abs(shift))
-    return s[..., 0], runner_up, u, v
+    return s, (basis @ first[..., :, :1])[..., 0], (basis @ _transposed(second)[..., :, :1])[..., 0]

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from observables import ChainParameters
-from theory._checks import natural
+from theory.chains._requests import Request, one, refuse_without_room
 from theory.chains.chain import Chain
-from theory.chains.directions import complement, haar_orthogonal, random_unit, unit_across
+from theory.chains.directions import frame_across, linked_directions, random_unit
+from theory.chains.isometries import flat_residual, profile_residual
 
 __all__ = ["make_chain"]
 
@@ -19,8 +20,10 @@ def make_chain(
     rng: np.random.Generator,
     *,
     context_dimension: int | None = None,
+    batch: tuple[int, ...] = (),
+    dtype: str = "float64",
 ) -> Chain:
-    """A random dense chain with exactly these parameters in every layer, up to rounding.
+    """Random dense chains with exactly these parameters in every layer, up to rounding.
 
     Directions: v_l = kappa_l u_{l-1} + s_l n_l with n_l uniform across u_{l-1}; u_l uniform. Residual: sigma_l xi_l
     times a Haar-random isometry from the complement of v_l to that of u_l (the flat residual of T23, xi_F = xi) or,
@@ -34,43 +37,41 @@ def make_chain(
         dimension: d >= 1; d = 1 has no residual, no misalignment and no injection across.
         rng: source of randomness.
         context_dimension: m >= 1, by default d.
+        batch: leading axes; the chains are independent.
+        dtype: "float64" or "float32"; the arithmetic is float64, then cast.
 
     Returns:
-        An unbatched chain, NumPy float64.
+        Dense chains.
 
     Raises:
-        ValueError: if no chain of this dimension has these parameters.
+        ValueError: if no chain of this dimension has these parameters, an argument breaks its rule, or the chains
+            would not fit in memory (stating the bytes).
     """
-    d = int(natural(dimension, "dimension"))
-    m = d if context_dimension is None else int(natural(context_dimension, "context_dimension"))
-    depth = parameters.depth
-    across = parameters.across
-    if d == 1 and (
-        parameters.gap.any() or parameters.injection_across.any() or (parameters.alignment[1:] != 1.0).any()
-    ):
-        raise ValueError("dimension must be at least 2 for a gap, an injection across or an alignment below 1; got 1")
+    request = Request.of(parameters.depth, dimension, batch, dtype)
+    d = request.dimension
+    m = d if context_dimension is None else one(context_dimension, "context_dimension")
+    refuse_without_room(
+        {
+            "gap": parameters.gap,
+            "injection_across": parameters.injection_across,
+            "alignment": parameters.alignment,
+        },
+        d,
+    )
+    sigma = request.sigma(parameters.sigma)
     spectra = _residual_spectra(parameters, d)
-    u, v = np.empty((depth, d)), np.empty((depth, d))
-    residual, injection = np.zeros((depth, d, d)), np.zeros((depth, d, m))
-    for layer in range(depth):
-        u[layer] = random_unit(rng, d)
-        if layer == 0:
-            v[layer] = random_unit(rng, d)
-        elif d == 1:
-            v[layer] = u[layer - 1]
-        else:
-            n = unit_across(rng, u[layer - 1])
-            v[layer] = parameters.alignment[layer] * u[layer - 1] + across[layer] * n
-            v[layer] /= np.linalg.norm(v[layer])
-        injection[layer] = np.outer(u[layer], _along(parameters, layer, m, rng))
-        if d > 1:
-            base = complement(u[layer])
-            turn = haar_orthogonal(rng, d - 1)
-            residual[layer] = (base @ (turn * spectra[layer])) @ (haar_orthogonal(rng, d - 1) @ complement(v[layer]).T)
-            columns = min(m, d - 1)
-            frame = base @ haar_orthogonal(rng, d - 1)[:, :columns]
-            injection[layer, :, :columns] += parameters.injection_across[layer] * frame
-    return Chain(sigma=parameters.sigma.copy(), u=u, v=v, residual=residual, injection=injection)
+    request.afford(d * (d + m), f"{request.rows} layers of {d} x {d} with injections of {d} x {m}")
+    residual = request.dense_residual()
+    u, v = linked_directions(rng, parameters.alignment, parameters.across, d, request.batch)
+    if d > 1 and parameters.bulk_gap is None:
+        flat_residual(rng, parameters.sigma * parameters.gap, u, v, residual)
+    elif d > 1:
+        profile_residual(rng, spectra, u, v, residual)
+    injection = u[..., :, None] * _along(parameters, m, request.batch, rng)[..., None, :]
+    if d > 1:
+        columns = min(m, d - 1)
+        injection[..., :columns] += parameters.injection_across[:, None, None] * frame_across(rng, u, columns)
+    return request.chain(sigma, u, v, residual, injection)
 
 
 def _residual_spectra(parameters: ChainParameters, d: int) -> NDArray[np.float64]:
@@ -95,20 +96,27 @@ def _residual_spectra(parameters: ChainParameters, d: int) -> NDArray[np.float64
     return spectra
 
 
-def _along(parameters: ChainParameters, layer: int, m: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """u_l^T B_l, shape (m,)."""
-    beta = float(parameters.injection_along[layer])
-    row = np.zeros(m)
+def _along(
+    parameters: ChainParameters, m: int, batch: tuple[int, ...], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """u_l^T B_l, shape (*batch, L, m)."""
+    beta = parameters.injection_along
+    rows = np.zeros((*batch, parameters.depth, m))
     if parameters.injection_coherent is None:
-        row[0] = beta
-        return row
-    c = float(parameters.injection_coherent[layer])
-    if abs(c) > beta * (1 + 8 * np.finfo(np.float64).eps) or (m == 1 and abs(c) != beta):
+        rows[..., 0] = beta
+        return rows
+    c = parameters.injection_coherent
+    wrong = np.abs(c) > beta * (1 + 8 * np.finfo(np.float64).eps)
+    if m == 1:
+        wrong |= np.abs(c) != beta
+    if wrong.any():
+        layer = int(np.argmax(wrong))
         raise ValueError(
             f"injection_coherent must not exceed injection_along in size (and equals it for one context "
-            f"direction); got {c!r} with {beta!r}"
+            f"direction); got {float(c[layer])!r} with {float(beta[layer])!r}"
         )
-    row[0] = c
+    rows[..., 0] = c
     if m > 1:
-        row[1:] = np.sqrt(max(0.0, (beta - c) * (beta + c))) * random_unit(rng, m - 1)
-    return row
+        rest = np.sqrt(np.maximum(0.0, (beta - c) * (beta + c)))
+        rows[..., 1:] = rest[:, None] * random_unit(rng, m - 1, (*batch, parameters.depth))
+    return rows

@@ -1,0 +1,102 @@
+"""Chains from given dense layers, each split by SVD into its dominant triple and its residual."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theory.chains._requests import Request, host, row_chunks
+from theory.chains.chain import Chain, in_gauge
+
+__all__ = ["chain_of_layers", "decompose", "dense_layers", "residual_chain_of"]
+
+WORK_ARRAYS = 5
+"""d x d float64 arrays alive at once while a layer is decomposed: the layer, its vectors, and LAPACK's own."""
+
+
+def dense_layers(value: Any, name: str) -> NDArray[Any]:
+    """Dense layers, shape (..., L, d, d), finite.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    host(value, name)
+    array = np.asarray(value)
+    if array.ndim < 3 or array.shape[-1] != array.shape[-2] or 0 in array.shape:
+        raise ValueError(f"{name} must have shape (..., L, d, d) with no axis of length 0; got {array.shape}")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"{name} must be real floating-point numbers; got {array.dtype}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite; got a non-finite entry")
+    return array
+
+
+def decompose(
+    request: Request, draw: Callable[[slice], NDArray[np.float64]], injection: NDArray[Any] | None = None
+) -> Chain:
+    """The chain whose layers `draw` gives, shape (n, d, d) for a slice of the flattened (batch, L) rows.
+
+    The layers are split in float64, a few at a time.
+    """
+    d, rows = request.dimension, request.rows
+    residual = request.dense_residual()
+    flat = residual.reshape(rows, d, d)
+    sigma, u, v = np.empty(rows), np.empty((rows, d)), np.empty((rows, d))
+    for part in row_chunks(rows, WORK_ARRAYS * 8 * d * d):
+        layers = draw(part)
+        left, s, right = np.linalg.svd(layers)
+        sigma[part], u[part], v[part] = s[:, 0], left[:, :, 0], right[:, 0, :]
+        flat[part] = layers - (s[:, :1] * u[part])[:, :, None] * v[part][:, None, :]
+    shape = (*request.layers, d)
+    turned = in_gauge(u.reshape(shape), v.reshape(shape))
+    return request.chain(sigma.reshape(request.layers), *turned, residual, injection)
+
+
+def chain_of_layers(propagators: ArrayLike, injections: ArrayLike | None = None, *, dtype: str = "float64") -> Chain:
+    """The chain with these dense layers.
+
+    Where a layer's largest singular value is not unique, u_l and v_l are one of its pairs of singular vectors.
+
+    Args:
+        propagators: A_l, shape (..., L, d, d).
+        injections: B_l, shape (..., L, d, m); 0 with context dimension 1 if None.
+        dtype: "float64" or "float32"; the arithmetic is float64, then cast.
+
+    Returns:
+        A dense chain, in the gauge of (T3).
+
+    Raises:
+        ValueError: if shapes disagree, an entry is not finite, or the chain would not fit in memory.
+    """
+    layers = dense_layers(propagators, "propagators")
+    request = Request.of(layers.shape[-3], layers.shape[-1], layers.shape[:-3], dtype)
+    b = None if injections is None else np.asarray(host(injections, "injections"), dtype=np.float64)
+    if b is not None:
+        if b.shape[:-1] != layers.shape[:-1] or b.shape[-1] == 0:
+            raise ValueError(f"injections must have shape {layers.shape[:-1]} + (m,), m >= 1; got {b.shape}")
+        if not np.isfinite(b).all():
+            raise ValueError("injections must be finite; got a non-finite entry")
+    flat = layers.reshape(request.rows, *layers.shape[-2:])
+    return decompose(request, lambda part: np.asarray(flat[part], dtype=np.float64), b)
+
+
+def residual_chain_of(updates: ArrayLike, *, dtype: str = "float64") -> Chain:
+    """The chain A_l = I + F_l of given updates, learned ones for instance.
+
+    Args:
+        updates: F_l, shape (..., L, d, d).
+        dtype: "float64" or "float32"; the arithmetic is float64, then cast.
+
+    Returns:
+        A dense chain with injection 0 and context dimension 1, in the gauge of (T3).
+
+    Raises:
+        ValueError: if the shape is wrong, an entry is not finite, or the chain would not fit in memory.
+    """
+    layers = dense_layers(updates, "updates")
+    request = Request.of(layers.shape[-3], layers.shape[-1], layers.shape[:-3], dtype)
+    flat, eye = layers.reshape(request.rows, *layers.shape[-2:]), np.eye(request.dimension)
+    return decompose(request, lambda part: eye + flat[part])
