@@ -10,15 +10,18 @@ from theory.bounds.products import (
     log_product_upper,
 )
 from theory.bounds.rates import critical_alignment, first_order_error, max_rate, min_rate
+from theory.chains.adversarial import inject_adversarial
 from theory.chains.alignment import mean_random_alignment, measured_random_alignment
 from theory.chains.chain import Chain, measure
 from theory.chains.ensembles import gaussian_chain, orthogonal_chain
 from theory.chains.factored import Factored
 from theory.chains.flat import flat_chain, profile_chain
 from theory.chains.generate import make_chain
+from theory.chains.injections import inject_coherent, inject_none, inject_random
 from theory.chains.layers import chain_of_layers, residual_chain_of
 from theory.chains.low_rank import low_rank_chain
 from theory.chains.residual import residual_chain
+from theory.chains.storage import load_chain, save_chain
 from theory.chains.twisted import twisted_chain
 from theory.claims.bounded import check_p2
 from theory.claims.chance import check_p4
@@ -55,6 +58,11 @@ __all__ = [
     "first_order_error",
     "flat_chain",
     "gaussian_chain",
+    "inject_adversarial",
+    "inject_coherent",
+    "inject_none",
+    "inject_random",
+    "load_chain",
     "log_product_lower",
     "log_product_lower_uniform",
     "log_product_ratio_upper",
@@ -74,6 +82,7 @@ __all__ = [
     "profile_chain",
     "residual_chain",
     "residual_chain_of",
+    "save_chain",
     "sweep",
     "twisted_chain",
 ]
