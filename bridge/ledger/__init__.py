@@ -17,20 +17,20 @@ __all__ = ["Reading", "Test", "claims"]
 def claims(run: RunTables | Analysis | str | Path) -> list[dict[str, Any]]:
     """The ledger of a run.
 
-    C1-C4 are mathematics and are tested on synthetic chains; C5-C15 speak of trained Whisper models and get a verdict
-    only from models that count as such (`comparison.identity`). What others say stands beside, under `organisms`.
+    C1-C5 speak of networks in general and are tested on synthetic chains, the same in every run; C6-C15 speak of
+    trained Whisper models and get a verdict only from models that count as such (`comparison.identity`). What others
+    say stands beside, under `organisms`.
 
     Args:
         run: tables, their analysis, or a run directory.
 
     Returns:
-        One mapping each, C1..C15: id, title, statement, source, verdict, effect, interval, n, least_effect, direction,
-        test, command, why, organisms.
+        One mapping each, C1..C15: id, title, statement, source, verdict, scope, effect, interval, n, least_effect,
+        direction, test, command, why, organisms.
     """
     analysis = run if isinstance(run, Analysis) else analyse(run)
     command = measured_command(analysis.tables)
     tests = [
-        measured_claims.training_alignment(analysis),
         activation_claims.rank_loss(analysis),
         activation_claims.compression(analysis),
         activation_claims.disintegration(analysis),
@@ -42,7 +42,10 @@ def claims(run: RunTables | Analysis | str | Path) -> list[dict[str, Any]]:
         measured_claims.proxies(analysis),
         measured_claims.onset(analysis),
     ]
-    return [*theory_claims.lines(analysis), *(settle(test, command) for test in tests)]
+    simulated = theory_claims.lines()
+    beside = [one.as_dict() for one in measured_claims.training_alignment(analysis)]
+    simulated[-1] = simulated[-1] | {"organisms": beside}
+    return [*simulated, *(settle(test, command) for test in tests)]
 
 
 def measured_command(run: RunTables) -> str:

@@ -126,8 +126,9 @@ def line(
     direction: str,
     command: str,
     why: str,
+    scope: str = "",
 ) -> dict[str, Any]:
-    """One line of the ledger, with the paper's statement beside it."""
+    """One line of the ledger, with the paper's statement beside it; scope: "only for ..." where its parts disagree."""
     said = next(one for one in paper.CLAIMS if one.id == identity)
     return {
         "id": identity,
@@ -135,6 +136,7 @@ def line(
         "statement": said.says,
         "source": said.source,
         "verdict": found,
+        "scope": scope,
         "effect": None if interval is None else interval.effect,
         "interval": None if interval is None else interval.as_list(),
         "n": 0 if interval is None else interval.n,

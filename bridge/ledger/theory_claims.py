@@ -1,31 +1,81 @@
-"""C1-C4: the paper's mathematics, tested on synthetic chains by `theory.check_p1` .. `check_p4`."""
+"""C1-C5: the paper's mathematics, tested on synthetic chains, each line from one `theory.ClaimCheck` alone."""
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import theory
-from bridge.comparison.analysis import Analysis
 from bridge.comparison.statistics import Interval, verdict
 from bridge.ledger.settling import line
+from bridge.ledger.training_claim import training_line
+from theory.claims.training import Run
+from theory.training.conditions import further_conditions
 
 # The claim is an exponent of -1/2; a tenth of it is what it may be off by.
 LEAST_SLOPE = -0.45
 
+THEORY_CLAIMS = ("C1", "C2", "C3", "C4", "C5")
+"""Claims that need no model, in order."""
 
-def lines(analysis: Analysis) -> list[dict[str, Any]]:
-    """C1..C4 as lines of the ledger."""
-    command = f"spi report {shlex.quote(str(analysis.tables.directory))}"
-    return [_lemma(command), _bounded(command), _collapse(command), _chance(command)]
+FULL_SEEDS = 32
+"""Chains of each condition of C5 in its full form."""
+
+
+def check(claim: str, *, seed: int | None = None, full: bool = False, run: Run | None = None) -> theory.ClaimCheck:
+    """Makes the simulation behind one claim.
+
+    Args:
+        claim: among THEORY_CLAIMS.
+        seed: instead of the check's own; C1 has no chance in it.
+        full: more chains for C3, more pairs for C4, more seeds and all further conditions for C5.
+        run: how a condition of C5 is run, as in `theory.check_c5`.
+    """
+    chosen: dict[str, Any] = {} if seed is None or claim == "C1" else {"seed": seed}
+    if claim == "C5":
+        if full:
+            own = {"seed": seed} if seed is not None else {}
+            chosen |= {"seeds": FULL_SEEDS, "further": further_conditions(FULL_SEEDS, **own)}
+        return theory.check_c5(**chosen, **({} if run is None else {"run": run}))
+    if full:
+        chosen |= {"C3": {"chains": 256}, "C4": {"pairs": 20_000}}.get(claim, {})
+    checks: dict[str, Callable[..., theory.ClaimCheck]] = {
+        "C1": theory.check_p1,
+        "C2": theory.check_p2,
+        "C3": theory.check_p3,
+        "C4": theory.check_p4,
+    }
+    return checks[claim](**chosen)
+
+
+@cache
+def usual_check(claim: str) -> theory.ClaimCheck:
+    """The simulation as the ledger shows it, made once a process: it depends on nothing but the claim."""
+    return check(claim)
+
+
+def command_of(claim: str, *, seed: int | None = None, full: bool = False) -> str:
+    """The command that reproduces a line."""
+    return f"spi check {claim}" + (" --full" if full else "") + ("" if seed is None else f" --seed {seed}")
+
+
+def line_of(found: theory.ClaimCheck, command: str) -> dict[str, Any]:
+    """The line of the ledger that a simulation makes."""
+    makers = {"C1": _lemma, "C2": _bounded, "C3": _collapse, "C4": _chance, "C5": training_line}
+    return makers[found.claim](found, command)
+
+
+def lines() -> list[dict[str, Any]]:
+    """C1..C5 as lines of the ledger."""
+    return [line_of(usual_check(claim), command_of(claim)) for claim in THEORY_CLAIMS]
 
 
 def _interval(check: theory.ClaimCheck) -> Interval:
     return Interval(float(check.effect), float(check.interval[0]), float(check.interval[1]), int(check.n))
 
 
-def _lemma(command: str) -> dict[str, Any]:
-    check = theory.check_p1()
+def _lemma(check: theory.ClaimCheck, command: str) -> dict[str, Any]:
     interval = _interval(check)
     worst = max(check.details["rows"], key=lambda row: row["ratio"])
     why = (
@@ -48,8 +98,7 @@ def _lemma(command: str) -> dict[str, Any]:
     )
 
 
-def _bounded(command: str) -> dict[str, Any]:
-    check = theory.check_p2()
+def _bounded(check: theory.ClaimCheck, command: str) -> dict[str, Any]:
     interval = _interval(check)
     pinned = "; ".join(
         f"L = {row['depth']}: sup rho {row['sup_gain']:.2f}, first injection arrives with {row['arrival']:.2f}, "
@@ -74,8 +123,7 @@ def _bounded(command: str) -> dict[str, Any]:
     )
 
 
-def _collapse(command: str) -> dict[str, Any]:
-    check = theory.check_p3()
+def _collapse(check: theory.ClaimCheck, command: str) -> dict[str, Any]:
     interval = _interval(check)
     rows = check.details["by_dimension"]
     widths = ", ".join(str(row["dimension"]) for row in rows)
@@ -113,8 +161,7 @@ def _at_least(rows: list[dict[str, Any]], check: theory.ClaimCheck) -> int:
     return next(row["collapsed"] for row in rows if row["dimension"] == check.details["dimension"])
 
 
-def _chance(command: str) -> dict[str, Any]:
-    check = theory.check_p4()
+def _chance(check: theory.ClaimCheck, command: str) -> dict[str, Any]:
     interval = _interval(check)
     rows = "; ".join(
         f"d = {row['dimension']}: {row['mean']:.4f} (exact {row['exact']:.4f})" for row in check.details["rows"]

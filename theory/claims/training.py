@@ -83,7 +83,7 @@ def side(interval: tuple[float, float]) -> str:
 
 def check_c5(
     seed: int = 5,
-    seeds: int = 12,
+    seeds: int = 10,
     *,
     further: Sequence[Condition] = (),
     run: Run = _run,
@@ -102,7 +102,8 @@ def check_c5(
     lies below, unresolved else; where they disagree its scope names those in which it holds. Small and orthogonal
     starts, other optimisers, ranks, depths and widths never decide; they say where else it holds. The shuffled control
     does not decide either, since the claim speaks of training, not of what is learnt: it says whether the task or the
-    training makes the alignment.
+    training makes the alignment. Afterwards, with the rule and the sides unchanged, the length of training was cut from
+    2,000 to 1,000 steps to save time, and weight decay, longer training and larger data were added to the further ones.
 
     Args:
         seed: of all chance.

@@ -31,10 +31,10 @@ def _condition(decides: bool, seeds: int, seed: int, **changes: object) -> Condi
     spec = TrainingSpec(seeds=seeds, seed=seed, **changes)  # pyright: ignore[reportArgumentType]
     rank = "full" if spec.rank == spec.width else str(spec.rank)
     words = [spec.network, f"rank {rank}", f"{spec.initial} start", spec.optimiser]
-    for name, unit in (("depth", ""), ("width", ""), ("samples", ""), ("steps", "")):
+    for name in ("depth", "width", "samples", "steps"):
         usual = 2 * (spec.width + spec.context) if name == "samples" else getattr(_USUAL, name)
         if getattr(spec, name) != usual:
-            words.append(f"{name} {getattr(spec, name)}{unit}")
+            words.append(f"{name} {getattr(spec, name)}")
     if spec.weight_decay:
         words.append(f"weight decay {spec.weight_decay:g}")
     return Condition(", ".join(words), spec, decides)
@@ -53,32 +53,26 @@ def deciding_conditions(seeds: int = 32, seed: int = 5) -> tuple[Condition, ...]
 
 
 def further_conditions(seeds: int = 32, seed: int = 5) -> tuple[Condition, ...]:
-    """Conditions one step away from the deciding ones: start, rank, optimiser, weight decay, depth, width, data."""
-    d = _USUAL.width
-    changes: list[dict[str, object]] = [
-        *({"initial": "small", "rank": rank} for rank in (1, 4, d)),
-        *({"initial": "orthogonal", "rank": rank} for rank in (1, d)),
-        {"rank": 4},
-        {"optimiser": "sgd"},
+    """Conditions one step away from the deciding ones: start, rank, optimiser, decay, length, depth, width, data."""
+    full = _USUAL.width
+    small: list[dict[str, object]] = [{"initial": "small", "rank": rank, "steps": 2000} for rank in (1, full)]
+    sizes: list[dict[str, object]] = [{"depth": 4}, {"depth": 16}, {"width": 8, "context": 8}]
+    sizes += [{"width": 64, "context": 64, "snapshots": 8}]
+    usual: list[dict[str, object]] = [{"rank": 4}, {"optimiser": "sgd", "steps": 2000}, {"steps": 8000}]
+    linear: list[dict[str, object]] = [
+        *small,
+        *({"initial": "orthogonal", "rank": rank} for rank in (1, full)),
         # A small start leaves gradient descent on a plateau: the setting of gradient flow from near 0.
-        {"optimiser": "sgd", "initial": "small", "learning_rate": 0.1, "steps": 8000},
-        {"weight_decay": 0.1, "steps": 8000},
-        *({"depth": depth} for depth in (4, 16)),
-        *({"width": width, "context": width} for width in (8, 64)),
+        {"initial": "small", "optimiser": "sgd", "learning_rate": 0.1, "steps": 8000},
+        {"weight_decay": 0.1, "steps": 16000},
+        {"weight_decay": 0.1, "steps": 8000, "rank": full},
+        *usual,
+        *sizes,
     ]
-    changes += [
-        {"network": "residual", **more}
-        for more in (
-            *({"initial": "small", "rank": rank} for rank in (1, d)),
-            {"rank": 4},
-            {"optimiser": "sgd"},
-            {"weight_decay": 0.1, "steps": 8000},
-            *({"depth": depth} for depth in (4, 16)),
-            *({"width": width, "context": width} for width in (8, 64)),
-        )
-    ]
-    changes += [
-        {"network": "nonlinear", **more}
-        for more in (*({"initial": "small", "rank": rank} for rank in (1, d)), {"optimiser": "sgd"}, {"samples": 256})
-    ]
-    return tuple(_condition(False, seeds, seed, **one) for one in changes)
+    residual = [*small, *({"weight_decay": 0.1, "steps": 8000, "rank": rank} for rank in (1, full)), *usual, *sizes]
+    nonlinear = [*small, {"weight_decay": 0.1, "steps": 4000}, {"optimiser": "sgd", "steps": 2000}, {"samples": 256}]
+    return tuple(
+        _condition(False, seeds, seed, network=network, **one)
+        for network, changes in (("linear", linear), ("residual", residual), ("nonlinear", nonlinear))
+        for one in changes
+    )

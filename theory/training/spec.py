@@ -66,7 +66,7 @@ class TrainingSpec:
     learning_rate: float | None = None
     weight_decay: float = 0.0
     samples: int = 0
-    steps: int = 2000
+    steps: int = 1000
     seeds: int = 32
     snapshots: int = 20
     seed: int = 5

@@ -155,7 +155,7 @@ def _machine(network: str, optimiser: str, weight_decay: float) -> tuple[optax.G
     @jax.jit
     def advance(parameters: Any, state: Any, data: Any, rate: Any, count: Any) -> tuple[Any, Any]:
         all_chains = jax.vmap(step, in_axes=(0, 0, 0, None))
-        return jax.lax.fori_loop(0, count, lambda _, carry: all_chains(*carry, data, rate), (parameters, state))
+        return jax.lax.fori_loop(0, count, lambda _, at: all_chains(at[0], at[1], data, rate), (parameters, state))
 
     return chain, advance, jax.jit(jax.vmap(loss))
 

@@ -5,6 +5,7 @@ from bridge.reporting.figures.depth import arrival, context_spectra, layer_profi
 from bridge.reporting.figures.observed import certificate_gap, regime_plane
 from bridge.reporting.figures.phase import phase_map
 from bridge.reporting.figures.style import save, svg_of
+from bridge.reporting.figures.training import training_curves, training_effects
 
 __all__ = [
     "arrival",
@@ -19,4 +20,6 @@ __all__ = [
     "save",
     "svg_of",
     "tail_ratios",
+    "training_curves",
+    "training_effects",
 ]
