@@ -1,5 +1,7 @@
 """Synthetic chains, sharp rates, certificates and sweeps of the Spectral Sensitivity Theorem."""
 
+from theory.attack.search import AttackResult, attack
+from theory.attack.spec import AttackSpec
 from theory.bounds.certificate import Certificate, certify
 from theory.bounds.perturbation import perturbation_error
 from theory.bounds.products import (
@@ -29,19 +31,30 @@ from theory.claims.check import ClaimCheck
 from theory.claims.collapse import check_p3
 from theory.claims.lemma import check_p1
 from theory.claims.training import check_c5
+from theory.propagation.depth import JacobianProfile, depth_profile, jacobian_profile
+from theory.propagation.floored import Floored
+from theory.propagation.path import DominantPath, dominant_path
 from theory.propagation.recurrence import Scaled, context_jacobians, products
+from theory.propagation.spectrum import LogSpectrum, log_singular_values, lyapunov_exponents
 from theory.regimes.boundaries import boundary_curves
 from theory.regimes.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
 from theory.sweep import SweepSpec, default_sweep, sweep
 
 __all__ = [
+    "AttackResult",
+    "AttackSpec",
     "Certificate",
     "Chain",
     "ClaimCheck",
+    "DominantPath",
     "Factored",
+    "Floored",
+    "JacobianProfile",
+    "LogSpectrum",
     "RegimePrediction",
     "Scaled",
     "SweepSpec",
+    "attack",
     "boundary_curves",
     "certified_regime",
     "certify",
@@ -55,6 +68,8 @@ __all__ = [
     "context_norm_bound",
     "critical_alignment",
     "default_sweep",
+    "depth_profile",
+    "dominant_path",
     "first_order_error",
     "flat_chain",
     "gaussian_chain",
@@ -62,12 +77,15 @@ __all__ = [
     "inject_coherent",
     "inject_none",
     "inject_random",
+    "jacobian_profile",
     "load_chain",
     "log_product_lower",
     "log_product_lower_uniform",
     "log_product_ratio_upper",
     "log_product_upper",
+    "log_singular_values",
     "low_rank_chain",
+    "lyapunov_exponents",
     "make_chain",
     "max_rate",
     "mean_field",

@@ -1,0 +1,182 @@
+"""All log-singular values of a product of layers, by QR along its depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory._checks import natural
+from theory.chains.chain import Chain
+from theory.propagation._host import flat_batch, host_chain, layer_range, layer_sizes, refuse_non_finite
+from theory.propagation.floored import Floored
+from theory.propagation.graded import GradedRows, orthogonalised
+
+__all__ = ["LogSpectrum", "log_singular_values", "lyapunov_exponents"]
+
+EXTRA_COLUMNS = 8
+"""Columns carried beyond those asked for: the k-th value then converges like (sigma_{k+9} / sigma_k)^4 a sweep."""
+
+MAX_SWEEPS = 16
+"""Passes through the depth, forward and backward in turn; separated values need three."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LogSpectrum:
+    """Leading log-singular values of a product, with what is known of their error.
+
+    Attributes:
+        log_value: ln sigma_1 .. ln sigma_k, descending, shape (..., k); where not resolved, an upper estimate.
+        resolved: whether the value stands above what rounding of one layer makes of it, same shape.
+        rounding: estimated rounding of log_value, same shape: 2 eps sum over layers of ||A_l|| / |R_l,ii|, the
+            relative error of the factors of which sigma_i is the product.
+        change: what the last sweep changed, same shape, absolute.
+        converged: whether change is within rounding, same shape.
+        sweeps: passes through the depth that were made.
+    """
+
+    log_value: NDArray[np.float64]
+    resolved: NDArray[np.bool_]
+    rounding: NDArray[np.float64]
+    change: NDArray[np.float64]
+    converged: NDArray[np.bool_]
+    sweeps: int
+
+    def values(self) -> Floored:
+        """The singular values, each a number or "below x", shape (..., k)."""
+        return Floored(self.log_value, self.resolved)
+
+    def log_ratio(self) -> Floored:
+        """ln sigma_i / sigma_1 for i >= 2, shape (..., k - 1); NaN where the product is 0."""
+        with np.errstate(invalid="ignore"):
+            ratio = self.log_value[..., 1:] - self.log_value[..., :1]
+        return Floored(ratio, self.resolved[..., 1:] & ~np.isnan(ratio))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sweep:
+    """What one pass found: the frame it ends in, turned to singular vectors, and the values."""
+
+    frame: NDArray[np.float64]
+    log_value: NDArray[np.float64]
+    resolved: NDArray[np.bool_]
+    rounding: NDArray[np.float64]
+
+
+def _pass(chain: Chain, layers: range, frame: NDArray[np.float64], sizes: NDArray[np.float64], forward: bool) -> _Sweep:
+    n, d, k = frame.shape
+    graded = GradedRows(n, k)
+    eps = float(np.finfo(np.float64).eps)
+    lost, floor = np.zeros((n, k)), np.zeros((n, k))
+    resolved = np.ones((n, k), dtype=bool)
+    for layer in layers if forward else reversed(layers):
+        image = np.asarray(chain.apply(layer, frame) if forward else chain.apply_transpose(layer, frame))
+        frame, r = np.linalg.qr(image)
+        size = np.abs(np.diagonal(r, axis1=1, axis2=2))
+        noise = (2.0 * d * eps * sizes[:, layer])[:, None]
+        # A diagonal entry that rounding alone can make stands for anything below it.
+        resolved &= (size > noise) | (noise == 0)
+        with np.errstate(divide="ignore"):
+            floor += np.log(np.maximum(size, noise))
+            lost += 2.0 * eps * sizes[:, layer, None] / np.where(size > noise, size, np.inf)
+        graded.multiply(r)
+    log_value, turn = orthogonalised(graded)
+    # Unresolved values are the smallest ones: the floors of their layers stand in for them.
+    order = np.argsort(~resolved, axis=1, kind="stable")
+    resolved = np.take_along_axis(resolved, order, axis=1)
+    floor = np.take_along_axis(floor, order, axis=1)
+    log_value = np.where(resolved, log_value, np.fmax(log_value, floor))
+    return _Sweep(frame @ turn, log_value, resolved, np.take_along_axis(lost, order, axis=1))
+
+
+def log_singular_values(
+    chain: Chain,
+    k: int | None = None,
+    *,
+    first: int = 1,
+    last: int | None = None,
+    max_sweeps: int = MAX_SWEEPS,
+) -> LogSpectrum:
+    """ln of the leading singular values of P = A_last ... A_first, exact at finite depth, however far they spread.
+
+    A frame goes forward through the layers by A_l Q_{l-1} = Q_l R_l, so that P Q = Q' T with T the product of the R_l,
+    kept as rows with a log-scale each; one-sided Jacobi on T gives the values and turns Q' to singular vectors, from
+    which the transposed product is swept backward, and so on until a sweep changes nothing beyond rounding. The
+    layers are those of the chain's stored numbers, computed in float64 whatever their precision.
+
+    Cost O(sweeps (L d^2 k + L k^3 + k^3)) for a dense chain, O(sweeps L d k (r + k)) for a factored one, where k counts
+    eight columns more than are asked for; three sweeps unless values k and k + 9 lie close together.
+
+    Args:
+        chain: batched over any leading axes.
+        k: number of leading values, by default all d.
+        first: layer of the product nearest the input, 1-based.
+        last: layer nearest the output, by default L.
+        max_sweeps: at least 2.
+
+    Returns:
+        Values of shape (..., k) with their errors.
+
+    Raises:
+        ValueError: if k exceeds d, first exceeds last, a layer lies outside the chain, or an entry is not finite.
+    """
+    layers = layer_range(chain, first, last)
+    d = chain.dimension
+    wanted = d if k is None else int(natural(k, "k"))
+    if wanted > d:
+        raise ValueError(f"k must be at most the dimension {d}; got {wanted}")
+    sweeps = int(natural(max_sweeps, "max_sweeps", least=2))
+    flat, batch = flat_batch(host_chain(chain, np.float64))
+    refuse_non_finite(flat)
+    n, columns = flat.sigma.shape[0], min(d, wanted + EXTRA_COLUMNS)
+    sizes = layer_sizes(flat)
+    found = _pass(flat, layers, _start(n, d, columns), sizes, True)
+    change = np.full((n, columns), np.inf)
+    count, forward = 1, False
+    while count < sweeps:
+        before, found = found, _pass(flat, layers, found.frame, sizes, forward)
+        with np.errstate(invalid="ignore"):
+            change = np.where(before.log_value == found.log_value, 0.0, np.abs(before.log_value - found.log_value))
+        count, forward = count + 1, not forward
+        settled = _settled(before, found, change)
+        if settled[:, :wanted].all():
+            break
+    converged = _settled(before, found, change)
+
+    def shaped(field: Any) -> Any:
+        return field[:, :wanted].reshape(*batch, wanted)
+
+    return LogSpectrum(
+        log_value=shaped(found.log_value),
+        resolved=shaped(found.resolved),
+        rounding=shaped(found.rounding),
+        change=shaped(change),
+        converged=shaped(converged),
+        sweeps=count,
+    )
+
+
+def _start(n: int, d: int, columns: int) -> NDArray[np.float64]:
+    """The first frame: the identity where every column fits, else one fixed random frame."""
+    if columns == d:
+        return np.broadcast_to(np.eye(d), (n, d, d))
+    frame = np.linalg.qr(np.random.default_rng(0).standard_normal((d, columns)))[0]
+    return np.broadcast_to(frame, (n, d, columns))
+
+
+def _settled(before: _Sweep, found: _Sweep, change: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Values that two sweeps agree on within both their roundings; one that neither resolves has no more to settle."""
+    return (change <= before.rounding + found.rounding) | ~(before.resolved | found.resolved)
+
+
+def lyapunov_exponents(chain: Chain, k: int | None = None) -> NDArray[np.float64]:
+    """ln sigma_i(P_{L:1}) / L, natural-log units a layer, descending, shape (..., k): finite-depth exponents.
+
+    For many independent Gaussian layers they tend to Newman's (T22), `newman_exponents`.
+
+    Raises:
+        ValueError: as `log_singular_values`.
+    """
+    return log_singular_values(chain, k).log_value / chain.depth
