@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["ZERO", "Wide", "wide", "wide_hypot"]
+__all__ = ["ONE", "ZERO", "Wide", "wide", "wide_hypot", "wide_max", "wide_min", "wide_sqrt"]
 
 _LN2 = math.log(2.0)
 
@@ -43,6 +43,12 @@ class Wide:
         """The number over 2**exponent, exponent at least its own; what underflows is below the other's rounding."""
         return math.ldexp(self.fraction, self.exponent - exponent)
 
+    def __lt__(self, other: Wide) -> bool:
+        return (self - other).fraction < 0
+
+    def __neg__(self) -> Wide:
+        return Wide(-self.fraction, self.exponent)
+
     def value(self) -> float:
         """The nearest float64: +-inf above its range, 0 below it."""
         try:
@@ -58,6 +64,7 @@ class Wide:
 
 
 ZERO = Wide(0.0, 0)
+ONE = Wide(0.5, 1)
 
 
 def wide(value: float) -> Wide:
@@ -73,6 +80,26 @@ def wide_hypot(first: Wide, second: Wide) -> Wide:
         return Wide(abs(first.fraction), first.exponent)
     top = max(first.exponent, second.exponent)
     return _normal(math.hypot(first._at(top), second._at(top)), top)
+
+
+def wide_sqrt(square: Wide) -> Wide:
+    """Square root of a number that is not negative."""
+    odd = square.exponent % 2
+    return _normal(math.sqrt(math.ldexp(square.fraction, odd)), (square.exponent - odd) // 2)
+
+
+def wide_max(first: Wide, *others: Wide) -> Wide:
+    """The largest."""
+    for other in others:
+        first = other if first < other else first
+    return first
+
+
+def wide_min(first: Wide, *others: Wide) -> Wide:
+    """The smallest."""
+    for other in others:
+        first = other if other < first else first
+    return first
 
 
 def _normal(value: float, exponent: int) -> Wide:

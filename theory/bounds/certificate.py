@@ -7,16 +7,18 @@ an exponent of its own: q+ may fall below p+ by more than float64 spans, and 0 w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from observables import ChainParameters
-from theory.bounds._wide import ZERO, Wide, wide, wide_hypot
+from theory.bounds._layers import WideLayer, wide_layers
+from theory.bounds._wide import ZERO, Wide, wide_hypot
 from theory.bounds.rates import critical_alignment, max_rate, min_rate
 
-__all__ = ["Certificate", "CertifiedRegime", "certify"]
+__all__ = ["Certificate", "CertifiedRegime", "certificate_recursion", "certify"]
 
 CertifiedRegime = Literal["I", "II", "coexistence"]
 
@@ -69,25 +71,8 @@ def certify(parameters: ChainParameters) -> Certificate:
     Returns:
         The certificate. Bounds that do not depend on chance: they hold for any chain with these numbers.
     """
-    across = parameters.across
     coherent = parameters.injection_coherent
-    p_high = q_high = p_low = z = ZERO
-    for layer in range(parameters.depth):
-        sigma = wide(float(parameters.sigma[layer]))
-        beta = wide(float(parameters.injection_along[layer]))
-        b = wide(float(parameters.injection_across[layer]))
-        c = ZERO if coherent is None else wide(float(coherent[layer]))
-        kappa = ZERO if layer == 0 else wide(float(parameters.alignment[layer]))
-        s = wide(1.0) if layer == 0 else wide(float(across[layer]))
-        xi = wide(float(parameters.gap[layer]))
-
-        aligned, turned = kappa * p_high, s * q_high
-        carried = sigma * (aligned + turned)
-        spread = wide_hypot(p_high, q_high) if (aligned - turned).fraction < 0 else s * p_high + kappa * q_high
-        p_low = _largest(sigma * (kappa * p_low - turned) - beta, beta - carried)
-        z = sigma * (kappa * z - turned) + c
-        p_high = carried + beta
-        q_high = xi * sigma * spread + b
+    p_high, q_high, p_low, z = certificate_recursion(wide_layers(parameters))
     upper = wide_hypot(p_high, q_high)
     return Certificate(
         norm_lower=p_low.value(),
@@ -101,6 +86,22 @@ def certify(parameters: ChainParameters) -> Certificate:
         log_coherent_lower=None if coherent is None else z.log(),
         regime=_regime(parameters),
     )
+
+
+def certificate_recursion(layers: Sequence[WideLayer]) -> tuple[Wide, Wide, Wide, Wide]:
+    """p+, q+, p- of (T15) and z of (T16) behind the last layer; z is meaningless without coherent injections."""
+    p_high = q_high = p_low = z = ZERO
+    for layer in layers:
+        sigma, xi, kappa, s = layer.sigma, layer.xi, layer.kappa, layer.s
+        beta, b, c = layer.beta, layer.b, layer.c
+        aligned, turned = kappa * p_high, s * q_high
+        carried = sigma * (aligned + turned)
+        spread = wide_hypot(p_high, q_high) if (aligned - turned).fraction < 0 else s * p_high + kappa * q_high
+        p_low = _largest(sigma * (kappa * p_low - turned) - beta, beta - carried)
+        z = sigma * (kappa * z - turned) + c
+        p_high = carried + beta
+        q_high = xi * sigma * spread + b
+    return p_high, q_high, p_low, z
 
 
 def _largest(first: Wide, second: Wide) -> Wide:

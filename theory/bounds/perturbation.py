@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from observables import ChainParameters
 from theory._checks import is_jax, unit_interval
+from theory.bounds._layers import wide_layers
+from theory.bounds._wide import ONE, ZERO, wide_hypot
 
-__all__ = ["perturbation_error"]
+__all__ = ["log_perturbation_error", "perturbation_error"]
 
 
 def perturbation_error(alignment: Any, gap: Any, misalignment: Any | None = None) -> Any:
@@ -45,6 +48,21 @@ def perturbation_error(alignment: Any, gap: Any, misalignment: Any | None = None
         return _bound_jax(jnp.asarray(kappa), jnp.asarray(xi), None if across is None else jnp.asarray(across))
     s = np.sqrt((1 - kappa) * (1 + kappa)) if across is None else across
     return _bound(kappa.tolist(), xi.tolist(), s.tolist())
+
+
+def log_perturbation_error(parameters: ChainParameters) -> float:
+    """ln of `perturbation_error` of a chain, which may leave float64; implements (T12).
+
+    Returns:
+        Natural logarithm; inf where an alignment is 0, -inf where the path is exact.
+    """
+    layers = wide_layers(parameters)
+    a, b = ZERO, layers[0].xi
+    for layer in layers[1:]:
+        if layer.kappa.fraction == 0:
+            return math.inf
+        a, b = a + layer.s / layer.kappa * b, layer.xi * (layer.s * (ONE + a) + b) / layer.kappa
+    return wide_hypot(a, b).log()
 
 
 def _bound(kappa: list[float], xi: list[float], s: list[float]) -> float:

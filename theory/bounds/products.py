@@ -10,11 +10,16 @@ from observables import ChainParameters
 from theory.bounds.rates import max_rate, min_rate
 
 __all__ = [
+    "cone_margins",
     "context_norm_bound",
+    "log_context_norm_bound",
     "log_product_lower",
     "log_product_lower_uniform",
     "log_product_ratio_upper",
     "log_product_upper",
+    "regime_one_rate",
+    "tempting_product_lower",
+    "tempting_product_upper",
 ]
 
 
@@ -57,24 +62,24 @@ def log_product_lower(parameters: ChainParameters) -> float:
     Returns:
         Natural logarithm; NaN where a layer leaves no cone, -inf where a sigma is 0.
     """
-    cones = _cones(parameters)
-    if cones is None:
+    cones = cone_margins(parameters)
+    if not all(m > 0 for m in cones):
         return math.nan
     with np.errstate(divide="ignore"):
         return float(np.sum(np.log(parameters.sigma))) + math.fsum(math.log(m) for m in cones)
 
 
-def _cones(parameters: ChainParameters) -> list[float] | None:
-    """m_2 .. m_L of (T9), or None where one is not positive."""
+def cone_margins(parameters: ChainParameters) -> list[float]:
+    """m_2 .. m_L of (T9), up to and including the first that is not positive, where the cone is lost."""
     tau, factors = 0.0, []
     across = parameters.across
     for layer in range(1, parameters.depth):
         kappa, s = float(parameters.alignment[layer]), float(across[layer])
         m = kappa - s * tau
-        if m <= 0:
-            return None
-        tau = float(parameters.gap[layer]) * (s + kappa * tau) / m
         factors.append(m)
+        if m <= 0:
+            break
+        tau = float(parameters.gap[layer]) * (s + kappa * tau) / m
     return factors
 
 
@@ -87,10 +92,10 @@ def log_product_ratio_upper(parameters: ChainParameters) -> float:
     Returns:
         Natural logarithm; 0 where no cone exists and nothing is known, -inf where a gap is 0.
     """
-    lower = _cones(parameters)
+    lower = cone_margins(parameters)
     with np.errstate(divide="ignore"):
         spread = float(np.sum(np.log(parameters.gap)))
-    if lower is None:
+    if not all(m > 0 for m in lower):
         # The second compound still vanishes with any gap, whatever the first does.
         return -math.inf if np.isneginf(spread) else 0.0
     return min(0.0, spread - 2.0 * math.fsum(math.log(m) for m in lower))
@@ -108,8 +113,60 @@ def context_norm_bound(parameters: ChainParameters) -> float:
     beta = float(np.max(np.hypot(parameters.injection_along, parameters.injection_across)))
     if parameters.depth == 1:
         return beta
-    xi = float(np.max(parameters.gap))
-    rate = float(np.max(parameters.sigma[1:] * max_rate(parameters.alignment[1:], xi)))
+    rate = regime_one_rate(parameters)
     if rate >= 1:
         return math.inf
     return beta * (1.0 + float(np.max(parameters.sigma)) / (1.0 - rate))
+
+
+def log_context_norm_bound(parameters: ChainParameters) -> float:
+    """ln of `context_norm_bound`, which may leave float64; implements (T13).
+
+    Returns:
+        Natural logarithm; inf where the condition fails, -inf where every injection is 0.
+    """
+    with np.errstate(divide="ignore"):
+        beta = float(np.log(np.max(np.hypot(parameters.injection_along, parameters.injection_across))))
+    rate = regime_one_rate(parameters)
+    if rate >= 1:
+        return math.inf
+    return beta if parameters.depth == 1 else beta + math.log1p(float(np.max(parameters.sigma)) / (1.0 - rate))
+
+
+def regime_one_rate(parameters: ChainParameters) -> float:
+    """sup over l >= 2 of sigma_l Lambda_max(kappa_l, xi), xi = sup over all layers: what (T13) compares with 1.
+
+    Returns:
+        The rate, dimensionless; 0 for a chain of one layer.
+    """
+    if parameters.depth == 1:
+        return 0.0
+    xi = float(np.max(parameters.gap))
+    return float(np.max(parameters.sigma[1:] * max_rate(parameters.alignment[1:], xi)))
+
+
+def tempting_product_upper(parameters: ChainParameters) -> float:
+    """ln of sigma_1 prod_{l>=2} sigma_l Lambda_max(kappa_l, xi_l). FALSE as a bound: kept for its counterexamples.
+
+    (T8) with each layer's own gap in place of the largest. The layers' norms then differ, and chains exceed it.
+
+    Returns:
+        Natural logarithm of a number that ||P_{L:1}|| may exceed; -inf where a factor is 0.
+    """
+    with np.errstate(divide="ignore"):
+        rates = np.log(max_rate(parameters.alignment[1:], parameters.gap[1:])) if parameters.depth > 1 else np.zeros(0)
+        return float(np.sum(np.log(parameters.sigma)) + np.sum(rates))
+
+
+def tempting_product_lower(parameters: ChainParameters) -> float:
+    """ln of sigma_1 prod_{l>=2} sigma_l Lambda_min(kappa_l, xi), xi = sup. FALSE as a bound: kept for counterexamples.
+
+    (T9) with each layer's own alignment in place of the smallest. The layers' cones then differ, and chains fall below.
+
+    Returns:
+        Natural logarithm of a number that ||P_{L:1}|| may fall below; NaN where kappa_l < kappa_c(xi) for some l.
+    """
+    with np.errstate(divide="ignore"):
+        xi = float(np.max(parameters.gap))
+        rates = np.log(min_rate(parameters.alignment[1:], xi)) if parameters.depth > 1 else np.zeros(0)
+        return float(np.sum(np.log(parameters.sigma)) + np.sum(rates))
