@@ -2,7 +2,12 @@
 
 from theory.attack.search import AttackResult, attack
 from theory.attack.spec import AttackSpec
+from theory.bounds.blocks import BlockCertificate, BlockTable, certify_blocks, coarse_grain
 from theory.bounds.certificate import Certificate, certify
+from theory.bounds.cone import ConeCertificate, certify_cone
+from theory.bounds.evaluate import evaluate_bounds
+from theory.bounds.frames import FrameCertificate, certify_frames, frames_of
+from theory.bounds.hypotheses import BoundResult, Hypothesis
 from theory.bounds.perturbation import perturbation_error
 from theory.bounds.products import (
     context_norm_bound,
@@ -43,12 +48,18 @@ from theory.sweep import SweepSpec, default_sweep, sweep
 __all__ = [
     "AttackResult",
     "AttackSpec",
+    "BlockCertificate",
+    "BlockTable",
+    "BoundResult",
     "Certificate",
     "Chain",
     "ClaimCheck",
+    "ConeCertificate",
     "DominantPath",
     "Factored",
     "Floored",
+    "FrameCertificate",
+    "Hypothesis",
     "JacobianProfile",
     "LogSpectrum",
     "RegimePrediction",
@@ -58,20 +69,26 @@ __all__ = [
     "boundary_curves",
     "certified_regime",
     "certify",
+    "certify_blocks",
+    "certify_cone",
+    "certify_frames",
     "chain_of_layers",
     "check_c5",
     "check_p1",
     "check_p2",
     "check_p3",
     "check_p4",
+    "coarse_grain",
     "context_jacobians",
     "context_norm_bound",
     "critical_alignment",
     "default_sweep",
     "depth_profile",
     "dominant_path",
+    "evaluate_bounds",
     "first_order_error",
     "flat_chain",
+    "frames_of",
     "gaussian_chain",
     "inject_adversarial",
     "inject_coherent",
