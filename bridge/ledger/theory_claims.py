@@ -35,9 +35,11 @@ def check(claim: str, *, seed: int | None = None, full: bool = False, run: Run |
     chosen: dict[str, Any] = {} if seed is None or claim == "C1" else {"seed": seed}
     if claim == "C5":
         if full:
-            own = {"seed": seed} if seed is not None else {}
-            chosen |= {"seeds": FULL_SEEDS, "further": further_conditions(FULL_SEEDS, **own)}
-        return theory.check_c5(**chosen, **({} if run is None else {"run": run}))
+            further = further_conditions(FULL_SEEDS) if seed is None else further_conditions(FULL_SEEDS, seed)
+            chosen |= {"seeds": FULL_SEEDS, "further": further}
+        if run is not None:
+            chosen["run"] = run
+        return theory.check_c5(**chosen)
     if full:
         chosen |= {"C3": {"chains": 256}, "C4": {"pairs": 20_000}}.get(claim, {})
     checks: dict[str, Callable[..., theory.ClaimCheck]] = {

@@ -17,6 +17,7 @@ from bridge.comparison.analysis import Analysis, analyse
 from bridge.comparison.compare import PREDICTOR_TITLES, PREDICTORS
 from bridge.ledger import claims
 from bridge.ledger.activation_claims import final_points
+from bridge.ledger.theory_claims import usual_check
 from bridge.reporting import figures, report_tables
 from bridge.reporting.figures.activations import COMPONENTS
 from bridge.reporting.results import quarantine_counts, strict, write_results
@@ -168,6 +169,16 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
         "transcript length move both axes too.",
         lambda narrow: figures.clouds(analysis.pooled, final_points(run.activations), run.models, narrow=narrow),
     )
+    trained = usual_check("C5").details["rows"]
+    easel.add(
+        "C5",
+        "training",
+        "Alignment along training, synthetic chains",
+        "Lines are medians over seeds, bands the middle half; solid lines are trained on the task, dashed ones, from "
+        "the same start, on shuffled labels. Where both rise alike it is training that aligns, not the task. The "
+        "dotted line is the mean alignment of random directions.",
+        lambda narrow: figures.training_curves(trained, narrow=narrow),
+    )
     return easel.shown
 
 
@@ -209,6 +220,7 @@ def render(analysis: Analysis, results: dict[str, Any], shown: dict[str, list[Sh
         headline=results["headline"],
         cards=_cards(analysis, results),
         figures={section: shown.get(section, []) for section in ("phase", "depth", "regimes", "wer", "paper")},
+        claim_figures={"C5": shown.get("C5", [])},
         models=report_tables.models(analysis),
         layer_medians=report_tables.layer_medians(analysis),
         agreements=[report_tables.agreement(analysis, name) for name in PREDICTORS],
@@ -286,11 +298,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+_CLAIM_TEXTS = ("id", "title", "statement", "source", "verdict", "scope", "test", "why", "command", "n")
+
+
 def _claim(line: dict[str, Any]) -> dict[str, Any]:
     """One line of the ledger as text."""
     low, high = line["interval"] or (None, None)
     return {
-        **{key: line[key] for key in ("id", "title", "statement", "source", "verdict", "test", "why", "command", "n")},
+        **{key: line[key] for key in _CLAIM_TEXTS},
         "slug": str(line["verdict"]).replace(" ", "-"),
         "effect": with_interval(line["effect"], low, high, signed=False) if line["effect"] is not None else "",
         "least": f"{'above' if line['direction'] == 'greater' else 'below'} {number(line['least_effect'])}",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from theory.chains.alignment import mean_random_alignment
 from theory.claims.check import ClaimCheck, mean_interval
-from theory.training.conditions import Condition, deciding_conditions
+from theory.training.conditions import Condition, contrasts, deciding_conditions
 from theory.training.task import LABELS
 from theory.training.trajectory import Trajectory, train
 
@@ -83,9 +83,9 @@ def side(interval: tuple[float, float]) -> str:
 
 def check_c5(
     seed: int = 5,
-    seeds: int = 10,
+    seeds: int = 8,
     *,
-    further: Sequence[Condition] = (),
+    further: Sequence[Condition] | None = None,
     run: Run = _run,
 ) -> ClaimCheck:
     """Claim C5: does training drive consecutive layers into alignment?
@@ -108,7 +108,7 @@ def check_c5(
     Args:
         seed: of all chance.
         seeds: chains of each deciding condition, at least 2.
-        further: conditions that do not decide, run and reported as well.
+        further: conditions that do not decide, run and reported as well; None: the two of `contrasts`.
         run: makes a condition's `summary`; replace it to keep and re-use them.
 
     Returns:
@@ -118,7 +118,7 @@ def check_c5(
     deciding = deciding_conditions(seeds, seed)
     level = 1 - 0.05 / len(deciding)
     rows = []
-    for condition in (*deciding, *further):
+    for condition in (*deciding, *(contrasts(seeds, seed) if further is None else further)):
         row = dict(run(condition))
         interval = row["change_interval"]
         if condition.decides:

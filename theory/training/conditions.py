@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from theory.training.spec import TrainingSpec
 
-__all__ = ["Condition", "deciding_conditions", "further_conditions"]
+__all__ = ["Condition", "contrasts", "deciding_conditions", "further_conditions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Condition:
 _USUAL = TrainingSpec()
 
 
-def _condition(decides: bool, seeds: int, seed: int, **changes: object) -> Condition:
-    spec = TrainingSpec(seeds=seeds, seed=seed, **changes)  # pyright: ignore[reportArgumentType]
+def _condition(decides: bool, seeds: int, seed: int, **changes: Any) -> Condition:
+    spec = TrainingSpec(seeds=seeds, seed=seed, **changes)
     rank = "full" if spec.rank == spec.width else str(spec.rank)
     words = [spec.network, f"rank {rank}", f"{spec.initial} start", spec.optimiser]
     for name in ("depth", "width", "samples", "steps"):
@@ -52,14 +53,22 @@ def deciding_conditions(seeds: int = 32, seed: int = 5) -> tuple[Condition, ...]
     )
 
 
+def contrasts(seeds: int = 32, seed: int = 5) -> tuple[Condition, ...]:
+    """Two of the further conditions, the least that shows what a small start changes."""
+    return tuple(
+        _condition(False, seeds, seed, network=network, initial="small", steps=2000)
+        for network in ("linear", "residual")
+    )
+
+
 def further_conditions(seeds: int = 32, seed: int = 5) -> tuple[Condition, ...]:
     """Conditions one step away from the deciding ones: start, rank, optimiser, decay, length, depth, width, data."""
     full = _USUAL.width
-    small: list[dict[str, object]] = [{"initial": "small", "rank": rank, "steps": 2000} for rank in (1, full)]
-    sizes: list[dict[str, object]] = [{"depth": 4}, {"depth": 16}, {"width": 8, "context": 8}]
+    small: list[dict[str, Any]] = [{"initial": "small", "rank": rank, "steps": 2000} for rank in (1, full)]
+    sizes: list[dict[str, Any]] = [{"depth": 4}, {"depth": 16}, {"width": 8, "context": 8}]
     sizes += [{"width": 64, "context": 64, "snapshots": 8}]
-    usual: list[dict[str, object]] = [{"rank": 4}, {"optimiser": "sgd", "steps": 2000}, {"steps": 8000}]
-    linear: list[dict[str, object]] = [
+    usual: list[dict[str, Any]] = [{"rank": 4}, {"optimiser": "sgd", "steps": 2000}, {"steps": 8000}]
+    linear: list[dict[str, Any]] = [
         *small,
         *({"initial": "orthogonal", "rank": rank} for rank in (1, full)),
         # A small start leaves gradient descent on a plateau: the setting of gradient flow from near 0.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bridge.ledger.training_claim import short
 from bridge.reporting.figures import style
@@ -18,7 +18,7 @@ from theory.training.task import LABELS
 
 QUANTITIES = {
     "alignment": ("alignment κ", "mean κ, layers 2..L"),
-    "gap": ("gap ξ (large means no gap)", "mean ξ"),
+    "gap": ("gap ξ = σ₂/σ₁", "mean ξ"),
     "gain": ("gain ρ", "mean ρ"),
 }
 _LINES = {"true": "-", "shuffled": (0, (4, 2))}
@@ -59,7 +59,7 @@ def training_curves(
         _step_axis(one, max(row["spec"]["steps"] for row in chosen))
         title, unit = QUANTITIES[quantity]
         style.label(one, f"{network}: {title}", "training step", unit)
-        style.note(one, f"n = {min(row['n'] for row in chosen)} seeds", y=0.97, va="top")
+        style.note(one, f"n = {min(row['n'] for row in chosen)} seeds", y=0.03 if quantity == "gap" else 0.9)
     style.shared_legend(figure, axes, narrow=narrow)
     return figure
 
@@ -77,7 +77,8 @@ def training_effects(rows: Sequence[dict[str, Any]], *, narrow: bool = False) ->
     )
     height = 0.9 + 0.2 * len(rows)
     figure, axes = style.grid_of_panels(2, columns=2, height=height, narrow=narrow)
-    _room_for_names(figure, axes, narrow=narrow)
+    longest = max(len(_label(row)) for row in rows)
+    _room_for_names(figure, axes, 0.066 * longest, narrow=narrow)
     places = -np.arange(len(rows), dtype=np.float64)
     for index, (one, (name, title, unit)) in enumerate(zip(axes, panels, strict=True)):
         for place, row in zip(places, rows, strict=True):
@@ -97,6 +98,7 @@ def training_effects(rows: Sequence[dict[str, Any]], *, narrow: bool = False) ->
         one.axvline(0.0, color=style.INK, linewidth=0.9)
         one.axvline(LEAST_ALIGNMENT_GAIN, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
         one.set_ylim(places[-1] - 0.7, 0.7)
+        one.xaxis.set_major_locator(MaxNLocator(5))
         one.set_yticks(places, [_label(row) for row in rows] if index == 0 or narrow else [""] * len(rows))
         style.label(one, f"{title}, n = {min(row['n'] for row in rows)} seeds", unit, "")
     style.shared_legend(figure, axes, narrow=narrow)
@@ -132,15 +134,12 @@ def _step_axis(axes: Axes, last: int) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value <= _START else f"{value:g}"))
 
 
-def _room_for_names(figure: Figure, axes: Sequence[Axes], *, narrow: bool) -> None:
+def _room_for_names(figure: Figure, axes: Sequence[Axes], inches: float, *, narrow: bool) -> None:
     """Moves the panels right, so that the names of the conditions fit beside the first (each, if narrow)."""
-    inches = 2.3 if not narrow else 1.7
     width = float(figure.get_size_inches()[0])
     margin = inches / width
     for index, one in enumerate(axes):
-        x0, y0, w, h = one.get_position(original=True).bounds
-        if narrow:
-            one.set_position((x0 + margin, y0, w - margin, h))
-        else:
-            each = (1 - margin) / len(axes)
-            one.set_position((margin + index * each + 0.02, y0, each - 0.04, h))
+        _, y0, _, h = one.get_position(original=True).bounds
+        each = (1 - margin) / (1 if narrow else len(axes))
+        place = 0 if narrow else index
+        one.set_position((margin + place * each + 0.02, y0, each - 0.05, h))
