@@ -39,7 +39,7 @@ from theory.claims.training import check_c5
 from theory.propagation.depth import JacobianProfile, depth_profile, jacobian_profile
 from theory.propagation.floored import Floored
 from theory.propagation.path import DominantPath, dominant_path
-from theory.propagation.recurrence import Scaled, context_jacobians, products
+from theory.propagation.recurrence import Scaled, context_jacobians, context_jacobians_and_products, products
 from theory.propagation.spectrum import LogSpectrum, log_singular_values, lyapunov_exponents
 from theory.regimes.boundaries import boundary_curves
 from theory.regimes.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
@@ -80,6 +80,7 @@ __all__ = [
     "check_p4",
     "coarse_grain",
     "context_jacobians",
+    "context_jacobians_and_products",
     "context_norm_bound",
     "critical_alignment",
     "default_sweep",

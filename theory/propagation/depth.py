@@ -64,8 +64,8 @@ def jacobian_profile(chain: Chain, k: int = 2) -> JacobianProfile:
         if np.isfinite(x).all():  # else `propagate` says what is wrong, after the last layer
             s[at, layer] = np.linalg.svd(x, compute_uv=False)
 
-    norms, powers, rounding = propagate(flat, inject=True, visit=visit)
-    noise = rounding * norms
+    (track,) = propagate(flat, product=False, jacobian=True, visit=visit)
+    powers, noise = track.powers, track.rounding * track.norms
     singular = at_least(
         log_of(s[..., :wanted], powers[..., None]), log_of(np.minimum(noise, s[..., 0]), powers)[..., None]
     )
@@ -126,12 +126,12 @@ def depth_profile(chain: Chain) -> Floored:
             target = depth - 2 - layer
             size[at, target] = leading_value(np.swapaxes(x, -1, -2) @ unit[at, target])
 
-    norms, powers, rounding = propagate(_reversed_transpose(flat), inject=False, visit=visit)
+    (track,) = propagate(_reversed_transpose(flat), product=True, jacobian=False, visit=visit)
     # Entry k of what follows belongs to P_{L:k+1}, the identity for k = L.
     after = slice(depth - 2, None, -1) if depth > 1 else slice(0, 0)
     ones = np.ones((rows, 1))
-    powers = np.concatenate([powers[:, after], 0 * ones.astype(np.int64)], axis=1)
-    noise = np.concatenate([(rounding * norms)[:, after], 0 * ones], axis=1)
+    powers = np.concatenate([track.powers[:, after], 0 * ones.astype(np.int64)], axis=1)
+    noise = np.concatenate([(track.rounding * track.norms)[:, after], 0 * ones], axis=1)
     log_b = log_of(b, 0)
     found = at_least(log_of(size, powers) + log_b, log_of(noise, powers) + log_b)
     exact = np.isneginf(log_b)  # no injection: exactly 0

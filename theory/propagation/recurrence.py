@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +20,7 @@ from theory.propagation._host import flat_batch, frobenius, host_chain, layer_si
 from theory.propagation._powers import halved, log_of, plus
 from theory.propagation.floored import Floored, at_least
 
-__all__ = ["Scaled", "context_jacobians", "products", "propagate"]
+__all__ = ["Scaled", "Track", "context_jacobians", "context_jacobians_and_products", "products", "propagate"]
 
 STORED_BYTES = 4 * 2**30
 """Largest result that keeps every depth, bytes; beyond it `last_only=True` or a `jacobian_profile` is asked for."""
@@ -86,83 +87,124 @@ def ratio_of(s: NDArray[np.float64], rounding: NDArray[np.float64]) -> Floored:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
-    """One piece of a batch as it goes through the layers."""
+class Track:
+    """How one quantity went through a flat batch, at every depth, each of shape (rows, L).
 
-    chain: Chain
-    inject: bool
+    Attributes:
+        norms: Frobenius norms of the matrices as they were held.
+        powers: their powers of two.
+        rounding: relative rounding, as in `Scaled`.
+    """
 
-    def moved(self, layer: int, x: NDArray[Any], propagator: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
-        """A_l x; a dense layer is put together in `propagator`, where that costs less than a product by parts."""
-        chain = self.chain
-        if isinstance(chain.residual, Factored) or 8 * x.shape[-1] <= chain.dimension:
-            return np.asarray(chain.apply(layer, x))
-        target = chain.sigma[:, layer, None] * chain.u[:, layer]
-        np.multiply(target[:, :, None], chain.v[:, layer, None, :], out=propagator)
-        propagator += chain.residual[:, layer]
-        return np.matmul(propagator, x, out=out)
+    norms: NDArray[np.float64]
+    powers: NDArray[np.int64]
+    rounding: NDArray[np.float64]
 
-    def start(self) -> NDArray[Any]:
-        """J_1 = B_1, or P_{1:1} = A_1."""
-        if self.inject:
-            return self.chain.injection[:, 0].copy()
-        eye = np.eye(self.chain.dimension, dtype=self.chain.dtype)
-        return np.asarray(self.chain.apply(0, np.broadcast_to(eye, (self.chain.sigma.shape[0], *eye.shape))))
+
+class _Layers:
+    """Products with the layers of one piece; a dense layer is put together where that costs less than its parts."""
+
+    def __init__(self, chain: Chain, columns: int) -> None:
+        rows, d = chain.sigma.shape[0], chain.dimension
+        self.chain = chain
+        self.whole = not isinstance(chain.residual, Factored) and 8 * columns > d
+        self.propagator = np.empty((rows, d, d), dtype=chain.dtype) if self.whole else None
+        self.sizes = None if self.whole else layer_sizes(chain)
+        self.target = chain.sigma[:, :, None] * chain.u
+
+    def assembled(self, layer: int) -> NDArray[Any]:
+        """A_l, dense."""
+        if self.propagator is None:
+            eye = np.eye(self.chain.dimension, dtype=self.chain.dtype)
+            return np.asarray(self.chain.apply(layer, np.broadcast_to(eye, (self.target.shape[0], *eye.shape))))
+        np.multiply(self.target[:, layer, :, None], self.chain.v[:, layer, None, :], out=self.propagator)
+        self.propagator += np.asarray(self.chain.residual)[:, layer]
+        return self.propagator
+
+    def moved(self, layer: int, x: NDArray[Any], out: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """(A_l x^T)^T, perhaps in `out`, and the size of the terms of A_l."""
+        if self.sizes is not None:
+            return _turned(np.asarray(self.chain.apply(layer, _turned(x)))), self.sizes[:, layer]
+        a = self.assembled(layer)
+        return np.matmul(x, _turned(a), out=out), frobenius(a)
+
+
+def _turned(x: NDArray[Any]) -> NDArray[Any]:
+    return x.swapaxes(-1, -2)
 
 
 def propagate(
-    chain: Chain, *, inject: bool, visit: Callable[[slice, int, NDArray[Any]], None]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Run J_l = A_l J_{l-1} + B_l (inject) or P_{l:1} = A_l P_{l-1:1} through a flat batch of host chains.
+    chain: Chain, *, product: bool, jacobian: bool, visit: Callable[[slice, int, NDArray[Any]], None]
+) -> list[Track]:
+    """Run P_{l:1} = A_l P_{l-1:1} and J_l = A_l J_{l-1} + B_l through a flat batch of host chains, in one pass.
 
     Args:
         chain: one leading axis, NumPy leaves.
-        inject: which of the two.
+        product: whether P is asked for: d columns.
+        jacobian: whether J is: m columns, after those of P.
         visit: called with (rows, 0-based layer, matrices of these rows but for their powers of two); it may not keep
-            or change the matrices.
+            or change the matrices. Transposed they lie one quantity after the other in memory, and are so kept.
 
     Returns:
-        The Frobenius norms of the matrices that `visit` saw, their powers of two, and the relative rounding, three
-        arrays of shape (rows, L).
+        A list of a Track for each quantity that was asked for, P first.
 
     Raises:
         ValueError: if an entry is not finite, or one layer leaves the range of the chain's precision.
     """
     rows, depth = chain.sigma.shape
+    d = chain.dimension
     low, high = SAFE_SQUARES[chain.dtype]
-    squares, powers = np.empty((rows, depth)), np.empty((rows, depth), dtype=np.int64)
-    sizes, added = np.empty((rows, depth)), np.zeros((rows, depth))
+    columns = d * product + chain.context_dimension * jacobian
+    blocks = [slice(0, d)] * product + [slice(d * product, columns)] * jacobian
+    squares = np.empty((len(blocks), rows, depth))
+    powers = np.zeros((len(blocks), rows, depth), dtype=np.int64)
+    sizes = np.ones((rows, depth))
     for at, part in pieces(chain):
-        sizes[at] = layer_sizes(part)
-        if inject:
-            added[at] = frobenius(part.injection)
-        if not (np.isfinite(sizes[at]).all() and np.isfinite(added[at]).all()):
-            refuse_non_finite(part)
-        piece = _Piece(part, inject)
-        x = piece.start()
-        spare, propagator = np.empty_like(x), np.empty((x.shape[0], x.shape[1], x.shape[1]), dtype=x.dtype)
-        power = np.zeros(x.shape[0], dtype=np.int64)
+        layers = _Layers(part, columns)
+        x = np.empty((part.sigma.shape[0], columns, d), dtype=chain.dtype)
+        spare = np.empty_like(x)
+        if product:
+            x[:, blocks[0]] = _turned(layers.assembled(0))
+        added = part.injection.swapaxes(-1, -2)
+        if jacobian:
+            x[:, blocks[-1]] = added[:, 0]
         for layer in range(depth):
+            power = powers[:, at, max(layer - 1, 0)].copy()
             if layer:
-                moved = piece.moved(layer, x, propagator, spare)
-                if inject:
-                    if power.any():
-                        moved, power = plus(moved, power, part.injection[:, layer], 0)
-                    else:
-                        moved += part.injection[:, layer]
+                moved, sizes[at, layer] = layers.moved(layer, x, spare)
                 x, spare = moved, x
-            with np.errstate(over="ignore"):
-                square = np.einsum("nij,nij->n", x, x)
-            if not (low < square.min() and square.max() < high):
-                x, power = halved(x, power)
-                square = np.einsum("nij,nij->n", x, x)
-            squares[at, layer], powers[at, layer] = square, power
-            visit(at, layer, x)
-        if not np.isfinite(squares[at]).all():
+                if jacobian:
+                    end = x[:, blocks[-1]]
+                    if power[-1].any():
+                        end[...], power[-1] = plus(end, power[-1], added[:, layer], 0)
+                    else:
+                        end += added[:, layer]
+            for index, block in enumerate(blocks):
+                held = x[:, block]
+                with np.errstate(over="ignore"):
+                    square = np.einsum("nij,nij->n", held, held)
+                if not (low < square.min() and square.max() < high):
+                    held[...], power[index] = halved(held, power[index])
+                    square = np.einsum("nij,nij->n", held, held)
+                squares[index, at, layer] = square
+            powers[:, at, layer] = power
+            visit(at, layer, _turned(x))
+        if not (np.isfinite(squares[:, at]).all() and (product or _first_is_finite(part))):
+            refuse_non_finite(part)
             raise ValueError(f"sigma and residual must keep one layer's product within {chain.dtype}; it overflowed")
-    norms = np.sqrt(squares)
-    columns = chain.context_dimension if inject else chain.dimension
-    return norms, powers, _rounding(chain, log_of(norms, powers), sizes, added, columns)
+    sources = frobenius(chain.injection) if jacobian else np.zeros((rows, depth))
+    tracks = []
+    for index, block in enumerate(blocks):
+        norms = np.sqrt(squares[index])
+        terms = sources if jacobian and index == len(blocks) - 1 else np.zeros((rows, depth))
+        rounding = _rounding(chain, log_of(norms, powers[index]), sizes, terms, block.stop - block.start)
+        tracks.append(Track(norms, powers[index], rounding))
+    return tracks
+
+
+def _first_is_finite(chain: Chain) -> bool:
+    """J_1 = B_1 does not read A_1; every other entry that is not finite shows in a norm."""
+    return all(np.isfinite(leaf[:, 0]).all() for leaf in jax.tree.leaves((chain.u, chain.v, chain.residual)))
 
 
 def _rounding(
@@ -180,28 +222,55 @@ def _rounding(
     return float(np.finfo(chain.dtype).eps) * (max(chain.dimension, columns) + 2.0 * total)
 
 
-def _collected(chain: Chain, *, inject: bool, last_only: bool) -> Scaled:
+def _collected(chain: Chain, *, product: bool, jacobian: bool, last_only: bool) -> list[Scaled]:
     flat, batch = flat_batch(host_chain(chain))
     rows, depth = flat.sigma.shape
-    columns = flat.context_dimension if inject else flat.dimension
+    d = flat.dimension
     kept = 1 if last_only else depth
-    if rows * kept * flat.dimension * columns * flat.dtype.itemsize > STORED_BYTES:
+    columns = [d] * product + [flat.context_dimension] * jacobian
+    if rows * kept * d * sum(columns) * flat.dtype.itemsize > STORED_BYTES:
         raise ValueError(
             f"last_only must be True for a result beyond {STORED_BYTES / 2**30:g} GiB (or use jacobian_profile); "
-            f"got {rows} chains of {depth} layers of {flat.dimension} x {columns}"
+            f"got {rows} chains of {depth} layers of {d} x {sum(columns)}"
         )
-    matrix = np.empty((rows, kept, flat.dimension, columns), dtype=flat.dtype)
+    stored = [np.empty((rows, kept, d, width), dtype=flat.dtype) for width in columns]
 
     def visit(at: slice, layer: int, x: NDArray[Any]) -> None:
         if layer >= depth - kept:
-            matrix[at, layer - depth + kept] = x
+            begin = 0
+            for matrix in stored:
+                matrix[at, layer - depth + kept] = x[..., begin : begin + matrix.shape[-1]]
+                begin += matrix.shape[-1]
 
-    norms, powers, rounding = propagate(flat, inject=inject, visit=visit)
-    norms, powers, rounding = norms[:, depth - kept :], powers[:, depth - kept :], rounding[:, depth - kept :]
-    matrix *= (1 / np.where(norms > 0, norms, 1.0))[..., None, None].astype(flat.dtype)
+    tracks = propagate(flat, product=product, jacobian=jacobian, visit=visit)
     shape = batch if last_only else (*batch, depth)
-    log_scale = log_of(norms, powers).reshape(shape)
-    return Scaled(matrix.reshape(*shape, *matrix.shape[2:]), log_scale, rounding.reshape(shape))
+    found = []
+    for matrix, track in zip(stored, tracks, strict=True):
+        norms = track.norms[:, depth - kept :]
+        matrix *= (1 / np.where(norms > 0, norms, 1.0))[..., None, None].astype(flat.dtype)
+        log_scale = log_of(norms, track.powers[:, depth - kept :]).reshape(shape)
+        rounding = track.rounding[:, depth - kept :].reshape(shape)
+        found.append(Scaled(matrix.reshape(*shape, *matrix.shape[2:]), log_scale, rounding))
+    return found
+
+
+def context_jacobians_and_products(chain: Chain, *, last_only: bool = True) -> tuple[Scaled, Scaled]:
+    """J_L and P_{L:1} from one pass through the layers, each as `context_jacobians` and `products` give it.
+
+    Implements (T2).
+
+    Args:
+        chain: batched over any leading axes.
+        last_only: keep the last depth alone.
+
+    Returns:
+        J of shape (..., d, m) and P of shape (..., d, d), with an axis of L before these unless last_only.
+
+    Raises:
+        ValueError: if an entry is not finite, or the result would not fit in memory.
+    """
+    product, jacobian = _collected(chain, product=True, jacobian=True, last_only=last_only)
+    return jacobian, product
 
 
 def context_jacobians(chain: Chain, *, last_only: bool = False) -> Scaled:
@@ -220,7 +289,7 @@ def context_jacobians(chain: Chain, *, last_only: bool = False) -> Scaled:
     Raises:
         ValueError: if an entry is not finite, or the result would not fit in memory.
     """
-    return _collected(chain, inject=True, last_only=last_only)
+    return _collected(chain, product=False, jacobian=True, last_only=last_only)[0]
 
 
 def products(chain: Chain, *, last_only: bool = False) -> Scaled:
@@ -238,4 +307,4 @@ def products(chain: Chain, *, last_only: bool = False) -> Scaled:
     Raises:
         ValueError: if an entry is not finite, or the result would not fit in memory.
     """
-    return _collected(chain, inject=False, last_only=last_only)
+    return _collected(chain, product=True, jacobian=False, last_only=last_only)[0]
