@@ -179,13 +179,16 @@ class Request:
         return sigma
 
     def fraction(self, value: Any, name: str, *, first_unread: bool = False) -> NDArray[np.float64]:
-        """Numbers of [0, 1], shape (L,).
+        """Numbers of [0, 1], shape (L,); an unread first entry of an array becomes NaN.
 
         Raises:
             ValueError: naming the argument, the rule and what came.
         """
         values = _spread(value, name, self.depth)
-        return unit_interval(values, name, first_unread=first_unread and np.ndim(value) > 0)
+        if first_unread and np.ndim(value) > 0:
+            values[0] = np.nan
+            return unit_interval(values, name, first_unread=True)
+        return unit_interval(values, name)
 
     def chain(
         self,

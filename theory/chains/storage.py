@@ -92,7 +92,8 @@ def load_chain(path: str | os.PathLike[str]) -> Chain:
         raise ValueError(f"path must be a chain's file; got {os.fspath(path)!r} with arrays {names}")
     if version.shape != () or int(version) != FORMAT:
         raise ValueError(f"path must be a chain's file of format {FORMAT}; got format {version!r}")
-    for name, array in arrays.items():
+    for name in FACTORED if "left" in arrays else DENSE:
+        array = arrays[name]
         if array.dtype not in (np.float64, np.float32) or array.dtype != arrays["sigma"].dtype:
             raise ValueError(f"{name} must be float64 or float32, as all of the chain is; got {array.dtype}")
         if not np.isfinite(array).all():
