@@ -12,6 +12,11 @@ __all__ = ["Cone", "Injected", "advance", "noise_of"]
 
 _TWO = ONE + ONE
 
+# A cone amplifies what rounding does to kappa, s and tau, and more so the nearer it is to being lost: every layer gives
+# way by 16 eps, so that the bounds hold for layers whose own numbers are rounded.
+_ROOM = Wide(0.5, -47)
+_OUT = ONE + _ROOM
+
 
 @dataclass(frozen=True, slots=True)
 class Cone:
@@ -75,7 +80,7 @@ def advance(
     sigma, kappa, s = layer.sigma, layer.kappa, layer.s
     _, along, others = after
     lower = sigma * (kappa * signed - s * before.across) + injected.low
-    margin = kappa - s * cone.tilt if cone is not None else ZERO
+    margin = _margin(layer, cone.tilt) if cone is not None else ZERO
     grow = sigma * margin
     kept = cone is not None and margin.fraction > 0 and (grow * cone.low + injected.low).fraction > 0
     if cone is not None and kept:
@@ -87,14 +92,14 @@ def advance(
         high = wide_max(high, lower)  # rounding alone could set them the other way
         return Cone(lower, high, tilt, drift, _plain_rest(high, tilt, drift, after)), lower
 
-    high = wide_max(lower, wide_min(high, sigma * (kappa + s * cone.tilt) * cone.high + injected.high))
+    high = wide_max(lower, wide_min(high, _OUT * (sigma * (kappa + s * cone.tilt) * cone.high + injected.high)))
     # Both are Moebius in p, so their extremes over [low, high] lie at its ends.
-    outward = sigma * layer.xi * (s + kappa * cone.tilt)
+    outward = _OUT * sigma * layer.xi * (s + kappa * cone.tilt)
     ends = (cone.low, cone.high)
     tilt = wide_min(tilt, wide_max(*((outward * p + injected.aside) / (grow * p + injected.low) for p in ends)))
     shrink = wide_max(*(p / (grow * p + injected.low) for p in ends))
 
-    stray = sigma * s * cone.rest + injected.others
+    stray = _OUT * sigma * s * cone.rest + injected.others
     drift = wide_min(
         drift, wide_max(*((cone.drift * wide_max(p - injected.low, ZERO) + stray) / p for p in (lower, high)))
     )
@@ -110,8 +115,14 @@ def advance(
         weight = ONE - injected.low / lower
         turned = (weight - ONE) + weight / margin
     added = wide_min(layer.b * oblique, layer.b + injected.aside * drift)
-    rest = sigma * layer.xi * cone.rest * turned + outward * shrink * change + added
+    rest = _OUT * sigma * layer.xi * cone.rest * turned + outward * shrink * change + added
     return Cone(lower, high, tilt, drift, wide_min(rest, _plain_rest(high, tilt, drift, after))), lower
+
+
+def _margin(layer: WideLayer, tilt: Wide) -> Wide:
+    """kappa - s tau, less its room."""
+    aligned, turned = layer.kappa, layer.s * tilt
+    return aligned - turned - _ROOM * (aligned + turned + tilt)
 
 
 def _plain_rest(high: Wide, tilt: Wide, drift: Wide, after: tuple[Growth, Growth, Growth]) -> Wide:
