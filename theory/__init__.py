@@ -36,6 +36,14 @@ from theory.claims.check import ClaimCheck
 from theory.claims.collapse import check_p3
 from theory.claims.lemma import check_p1
 from theory.claims.training import check_c5
+from theory.counterexamples.collection import counterexamples
+from theory.counterexamples.record import Counterexample
+from theory.counterexamples.residual import (
+    ResidualMeanSquare,
+    residual_log_growth,
+    residual_log_growth_bounds,
+    residual_mean_square,
+)
 from theory.propagation.depth import JacobianProfile, depth_profile, jacobian_profile
 from theory.propagation.floored import Floored
 from theory.propagation.path import DominantPath, dominant_path
@@ -55,6 +63,7 @@ __all__ = [
     "Chain",
     "ClaimCheck",
     "ConeCertificate",
+    "Counterexample",
     "DominantPath",
     "Factored",
     "Floored",
@@ -63,6 +72,7 @@ __all__ = [
     "JacobianProfile",
     "LogSpectrum",
     "RegimePrediction",
+    "ResidualMeanSquare",
     "Scaled",
     "SweepSpec",
     "attack",
@@ -82,6 +92,7 @@ __all__ = [
     "context_jacobians",
     "context_jacobians_and_products",
     "context_norm_bound",
+    "counterexamples",
     "critical_alignment",
     "default_sweep",
     "depth_profile",
@@ -118,6 +129,9 @@ __all__ = [
     "profile_chain",
     "residual_chain",
     "residual_chain_of",
+    "residual_log_growth",
+    "residual_log_growth_bounds",
+    "residual_mean_square",
     "save_chain",
     "sweep",
     "twisted_chain",

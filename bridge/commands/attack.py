@@ -54,7 +54,7 @@ def attack(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be searched, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Say the outcome as JSON on stdout.")] = False,
 ) -> None:
-    """Searches, by gradient ascent from random starts, for the chain that exceeds a bound most or comes nearest to it."""
+    """Searches by gradient ascent, from random starts, for the chain that exceeds a bound most or comes nearest."""
     spec = _spec(
         {
             "bound": bound,
