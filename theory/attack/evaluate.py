@@ -14,6 +14,7 @@ from theory.attack.frames import Box, Free, layers, numbers
 from theory.attack.objectives import ACROSS, ALONG, injections, second_compound
 from theory.attack.spec import AttackSpec
 from theory.bounds.certificate import certify
+from theory.bounds.cone import certify_cone
 from theory.bounds.perturbation import perturbation_error
 from theory.bounds.products import log_product_lower, log_product_ratio_upper, log_product_upper
 from theory.bounds.rates import first_order_error, max_rate, min_rate
@@ -120,7 +121,7 @@ def _margin(
     eps = float(np.finfo(np.float64).eps)
     log_size = np.log(parameters.sigma)
     behind = np.concatenate([log_norms(np.swapaxes(a[:0:-1], -1, -2))[::-1], [0.0]])
-    if bound in ("T15", "T16"):
+    if bound in ("T15", "T16", "T27"):
         jacobians = context_jacobians(chain).log_norm()
         before = np.logaddexp(np.concatenate([[-np.inf], jacobians[:-1]]) + log_size, math.log(ALONG + ACROSS))
         whole = float(jacobians[-1])
@@ -150,7 +151,7 @@ def _build(free: Free, box: Box, spec: AttackSpec) -> tuple[Chain, ChainParamete
         alignment=kappa,
         injection_along=np.full(spec.depth, ALONG),
         injection_across=np.full(spec.depth, ACROSS),
-        injection_coherent=np.full(spec.depth, ALONG) if spec.bound == "T16" else None,
+        injection_coherent=np.full(spec.depth, ALONG) if spec.bound in ("T16", "T27") else None,
         misalignment=s,
     )
     return Chain(sigma=sigma, u=u, v=v, residual=residual, injection=b), parameters
@@ -183,6 +184,9 @@ def _compare(
             claimed = float(perturbation_error(kappa, xi, parameters.misalignment))
         return "||P - P*|| / ||P*||", math.log(_path_error(a, parameters)), math.log(claimed), False
     jacobian = context_jacobians(chain).dense()[-1]
+    if bound == "T27":
+        norm = math.log(float(np.linalg.norm(jacobian, 2)))
+        return "||J_L||", norm, certify_cone(parameters).log_norm_lower, True
     certificate = certify(parameters)
     if bound == "T16":
         measured = math.log(float(np.linalg.norm(jacobian[:, 0])))

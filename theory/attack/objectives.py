@@ -33,11 +33,11 @@ def log_excess(free: Free, box: Box, bound: str, depth: int) -> Any:
 def injections(free: Free, bound: str) -> Any:
     """B_l in the moving frames, shape (L, d, 2): ALONG u_l r_l^T plus a part of operator norm ACROSS across u_l.
 
-    For (T16) r_l = e_1 in every layer, which makes c_l = ALONG for w = e_1.
+    For (T16) and (T27) r_l = e_1 in every layer, which makes c_l = ALONG for w = e_1.
     """
     left, right = free.across
     r = jax.vmap(unit)(free.along)
-    if bound == "T16":
+    if bound in ("T16", "T27"):
         r = jnp.zeros_like(r).at[:, 0].set(1.0)
     across = jax.vmap(lambda y, z: unit(y)[:, None] * unit(z)[None, :])(left, right)
     return jnp.concatenate([ALONG * r[:, None, :], ACROSS * across], axis=1)
@@ -197,4 +197,5 @@ _OBJECTIVES: dict[str, Callable[[Any, Numbers, Free], Any]] = {
     "T12": _over_corrected,
     "T15": _over_certificate,
     "T16": _under_coherent,
+    "T27": _under_coherent,
 }

@@ -25,6 +25,7 @@ BOUNDS = {
     "T12": "error of the dominant path over its rigorous bound, numbers free in every layer",
     "T15": "||J_L|| over the certificate's upper bound, numbers free in every layer",
     "T16": "the coherent lower bound over ||J_L w||, numbers free in every layer",
+    "T27": "the cone certificate's lower bound on ||J_L|| over it, searched as T16",
 }
 """What each value of `AttackSpec.bound` maximises."""
 

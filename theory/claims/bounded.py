@@ -3,56 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from theory.bounds.rates import max_rate
 from theory.chains.chain import measure
 from theory.chains.directions import random_unit
+from theory.chains.residual import residual_chain
 from theory.chains.twisted import twisted_chain
 from theory.claims.check import ClaimCheck, mean_interval
+from theory.counterexamples.collection import counterexamples
+from theory.counterexamples.residual import residual_mean_square, residual_run
+from theory.counterexamples.typical import residual_gains
 from theory.propagation.recurrence import context_jacobians, products
 from theory.regimes.predictions import paper_rule
 
-__all__ = ["check_p2", "residual_pinning"]
+__all__ = ["check_p2"]
 
 
-def residual_pinning(dimension: int, depth: int, rng: np.random.Generator) -> dict[str, float]:
-    """One chain A_l = I + 1.5 a_l c_l^T with random unit a_l, c_l and one injection b w^T, ||b|| = 1, in every layer.
-
-    Implements the example of (T26). A_l differs from the identity on span(a_l, c_l) alone, so its singular vectors come
-    from a 2 x 2 matrix and J_l w is one vector.
-
-    Returns:
-        sup_gain over l >= 2, arrival = ||P_{L:2} B_1||, norm = ||J_L||, sigma_min and sigma_max, gap_max.
-    """
-    b = random_unit(rng, dimension)
-    first, total = b.copy(), b.copy()
-    before = np.zeros(dimension)
-    sigmas, gains, gaps = [], [], []
-    for layer in range(depth):
-        a, c = random_unit(rng, dimension), random_unit(rng, dimension)
-        along = float(a @ c)
-        off = a - along * c
-        height = float(np.linalg.norm(off))
-        basis = np.stack([c, off / height], axis=1)
-        left, s, right = np.linalg.svd(np.array([[1 + 1.5 * along, 0.0], [1.5 * height, 1.0]]))
-        u, v = basis @ left[:, 0], basis @ right[0]
-        sigmas.append(float(s[0]))
-        gaps.append(1.0 / float(s[0]))  # A_l is the identity off the plane
-        if layer:
-            gains.append(float(s[0] * abs(v @ before)))
-            first = first + 1.5 * a * (c @ first)
-            total = total + 1.5 * a * (c @ total) + b
-        before = u
-    return {
-        "sup_gain": max(gains, default=math.nan),
-        "arrival": float(np.linalg.norm(first)),
-        "norm": float(np.linalg.norm(total)),
-        "sigma_min": min(sigmas),
-        "sigma_max": max(sigmas),
-        "gap_max": max(gaps),
-    }
+PINNED_DIMENSION, PINNED_STRENGTH, PINNED_DRAWS = 256, 1.5, 16
+"""d, ||F||_F and number of the residual chains of each depth."""
 
 
 def check_p2(seed: int = 2) -> ClaimCheck:
@@ -60,7 +31,8 @@ def check_p2(seed: int = 2) -> ClaimCheck:
 
     The twisted chain with kappa = 0.5, xi = 0.1, sigma = 1.9 has rho = 0.95 in every layer. The effect is the growth of
     its ln ||J_L|| a layer, between depths 40 and 80; the claim says at most 0. Deterministic. In details, typical
-    chains with rho < 1: residual layers whose bulk is pinned (T26), several of each depth.
+    chains with rho < 1: residual layers whose bulk is pinned (T26), several of each depth, and the smallest
+    counterexamples.
     """
     kappa, xi, sigma = 0.5, 0.1, 1.9
     chain = twisted_chain(kappa, xi, 80, sigma=sigma)
@@ -68,24 +40,7 @@ def check_p2(seed: int = 2) -> ClaimCheck:
     jacobian, product = context_jacobians(chain).log_norm(), products(chain).log_norm()
     growth = float(jacobian[79] - jacobian[39]) / 40
     rng = np.random.default_rng(seed)
-    pinned = []
-    for depth in (8, 32, 128):
-        draws = [residual_pinning(256, depth, rng) for _ in range(16)]
-        norm, interval = mean_interval(np.array([draw["norm"] for draw in draws]))
-        arrival, arrival_interval = mean_interval(np.array([draw["arrival"] for draw in draws]))
-        pinned.append(
-            {
-                "depth": depth,
-                "dimension": 256,
-                "n": len(draws),
-                "sup_gain": max(draw["sup_gain"] for draw in draws),
-                "sigma_max": max(draw["sigma_max"] for draw in draws),
-                "norm": norm,
-                "norm_interval": interval,
-                "arrival": arrival,
-                "arrival_interval": arrival_interval,
-            }
-        )
+    pinned = [_pinned(depth, rng) for depth in (8, 32, 128)]
     return ClaimCheck(
         "C2",
         "growth of ln ||J_L|| a layer of a chain with sup rho < 1, nat; claimed: at most 0",
@@ -98,5 +53,37 @@ def check_p2(seed: int = 2) -> ClaimCheck:
             "product_growth": float(product[79] - product[39]) / 40,
             "predicted_growth": math.log(sigma * float(max_rate(kappa, xi))),
             "pinned": pinned,
+            "smallest": [
+                {
+                    "name": one.name,
+                    "sup_gain": float(np.max(one.parameters.gain[1:])),
+                    "measured": one.measured,
+                    "verified": one.verify(),
+                    "line": one.line,
+                }
+                for one in counterexamples("P2")
+            ],
         },
     )
+
+
+def _pinned(depth: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Chains I + 1.5 a c^T with random unit a and c, constant injections of norm 1, beside their exact r.m.s. (T26)."""
+    chains = residual_chain(depth, PINNED_DIMENSION, rng, strength=PINNED_STRENGTH, batch=(PINNED_DRAWS,))
+    arrivals, norms = residual_run(chains, random_unit(rng, PINNED_DIMENSION))
+    norm, interval = mean_interval(norms[:, -1])
+    arrival, arrival_interval = mean_interval(arrivals[:, -1])
+    expected = residual_mean_square(depth, PINNED_DIMENSION, PINNED_STRENGTH)
+    return {
+        "depth": depth,
+        "dimension": PINNED_DIMENSION,
+        "n": PINNED_DRAWS,
+        "sup_gain": float(np.max(residual_gains(chains))),
+        "sigma_max": float(np.max(np.asarray(chains.sigma))),
+        "norm": norm,
+        "norm_interval": interval,
+        "norm_root_mean_square": math.sqrt(expected.norm[-1]),
+        "arrival": arrival,
+        "arrival_interval": arrival_interval,
+        "arrival_root_mean_square": math.sqrt(expected.arrival[-1]),
+    }

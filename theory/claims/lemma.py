@@ -8,6 +8,7 @@ from theory.bounds.perturbation import perturbation_error
 from theory.bounds.rates import first_order_error
 from theory.chains.twisted import twisted_chain
 from theory.claims.check import ClaimCheck
+from theory.counterexamples.collection import counterexamples
 
 __all__ = ["check_p1", "dominant_path_error"]
 
@@ -29,7 +30,7 @@ def check_p1() -> ClaimCheck:
     """Lemma 1 (P1), claim C1: is the error of the dominant path at most L xi / kappa?
 
     Twisted chains (T11) over a small table. The effect is the worst measured error / (L xi / kappa); the lemma says at
-    most 1. Deterministic, so its interval has no width.
+    most 1. Deterministic, so its interval has no width. In details, beside the table, the smallest counterexamples.
     """
     rows = []
     for kappa, xi, depth in P1_TABLE:
@@ -53,5 +54,19 @@ def check_p1() -> ClaimCheck:
         worst,
         (worst, worst),
         len(rows),
-        {"rows": rows, "within_corrected_bound": all(row["measured"] <= row["bound"] for row in rows)},
+        {
+            "rows": rows,
+            "within_corrected_bound": all(row["measured"] <= row["bound"] for row in rows),
+            "smallest": [
+                {
+                    "name": one.name,
+                    "depth": one.parameters.depth,
+                    "claimed": one.claimed,
+                    "measured": one.measured,
+                    "verified": one.verify(),
+                    "line": one.line,
+                }
+                for one in counterexamples("P1")
+            ],
+        },
     )

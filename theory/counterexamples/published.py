@@ -112,7 +112,8 @@ def against_decay() -> tuple[Counterexample, ...]:
     return (
         _decay(
             "decay-no-gain",
-            matrix(((0, 2), (1, 0))),
+            ((0, 2), (1, 0)),
+            1,
             (1, 0),
             2,
             Fraction(2),
@@ -120,7 +121,8 @@ def against_decay() -> tuple[Counterexample, ...]:
         ),
         _decay(
             "decay-roundest",
-            matrix(((2, 6), (3, -1)), 3),
+            ((2, 6), (3, -1)),
+            3,
             (2, 1),
             1,
             Fraction(5, 3),
@@ -129,7 +131,8 @@ def against_decay() -> tuple[Counterexample, ...]:
         ),
         _decay(
             "decay-rational-numbers",
-            matrix(((117, 156), (48, -36)), 130),
+            ((117, 156), (48, -36)),
+            130,
             (4, 1),
             1,
             Fraction(6, 5),
@@ -139,9 +142,15 @@ def against_decay() -> tuple[Counterexample, ...]:
 
 
 def _decay(
-    name: str, layer: Matrix, vector: tuple[int, int], period: int, growth: Fraction, found: str
+    name: str,
+    rows: tuple[tuple[int, int], ...],
+    divisor: int,
+    vector: tuple[int, int],
+    period: int,
+    growth: Fraction,
+    found: str,
 ) -> Counterexample:
-    depth = 12
+    depth, layer = 12, matrix(rows, divisor)
     layers = (layer,) * depth
     chain, parameters = chain_of_rational_layers(layers)
 
@@ -151,8 +160,7 @@ def _decay(
         moved = product((x, *(layer,) * period))
         return growth > 1 and layer[0][0] < 1 and all(m[0] == growth * y[0] for m, y in zip(moved, x, strict=True))
 
-    a = [[float(entry) for entry in row] for row in layer]
-    power = f"np.linalg.matrix_power({a}, {period})"
+    power = f"np.linalg.matrix_power(np.array({[list(row) for row in rows]}) / {divisor}, {period})"
     return Counterexample(
         name=name,
         claim="P2",
@@ -163,8 +171,8 @@ def _decay(
         quantity="growth of ||P_{L:k}|| a layer; early injections decay only if it is below 1",
         claimed=1.0,
         measured=float(growth) ** (1 / period),
-        line=f"abs({a[0][0]}) < 1 and np.allclose({power} @ np.array({list(vector)}), "
-        f"{float(growth)} * np.array({list(vector)}))",
+        line=f"{rows[0][0]} / {divisor} < 1 < {growth} and np.allclose({power} @ {list(vector)}, "
+        f"{growth} * np.array({list(vector)}))",
         found=found,
         layers=layers,
         refutes=refutes,

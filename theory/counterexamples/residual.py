@@ -113,8 +113,8 @@ def residual_log_growth(dimension: int, strength: float, drift: float = 0.0) -> 
     """Growth of ln ||P b|| a layer, almost surely, of A_l = (1 - drift) I + strength a_l c_l^T, random unit a_l, c_l.
 
     Implements (T26), the typical form, by quadrature: E ln |m^2 + 2 m phi alpha gamma + (phi gamma)^2| / 2 over the
-    first coordinates alpha, gamma of two independent uniform unit vectors. By the law of large numbers early injections decay
-    on almost every chain if it is negative and grow if it is positive.
+    first coordinates alpha, gamma of two independent uniform unit vectors. By the law of large numbers early injections
+    decay on almost every chain if it is negative and grow if it is positive.
 
     Returns:
         Natural logarithm a layer.
