@@ -4,14 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 NAME ?= default
 WORKERS ?= 2
+EXAMPLES ?= 10000
+SEED ?= 0
 
-.PHONY: run test lint types layers wheel-smoke bench check clean
+.PHONY: run test properties lint types layers wheel-smoke bench check clean
 
 run: $(VENV)/.installed
 	$(BIN)/spi run --out runs/$(NAME)
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Every bound against EXAMPLES random chains; counts and least slacks go to docs/properties.md.
+properties: $(VENV)/.installed-dev
+	rm -rf build/properties
+	OMP_NUM_THREADS=1 SPI_PROPERTY_EXAMPLES=$(EXAMPLES) SPI_PROPERTY_RECORD=build/properties \
+		$(BIN)/python -m pytest tests/properties/test_laws.py -q -n $(WORKERS) --dist worksteal --hypothesis-seed=$(SEED)
+	$(BIN)/python -m tests.properties.record build/properties docs/properties.md
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ class Jacobian:
         matrix: J_L, shape (d, m).
         exponent: its power of two.
         exponents: those of J_1 .. J_L, shape (L,).
+        rows: u_l^T J_l in units of 2^exponents[l], shape (L, m).
         size: sum_k prod_{l>k} ||A_l|| ||B_k||_F, which rounding errors of J_L are relative to.
         sigma, along, across: sigma_l, beta_l and b_l in the units of J_l and J_{l-1}, shape (L,): what the
             certificate's recursion would see of the rescaled chain.
@@ -38,6 +39,7 @@ class Jacobian:
     matrix: Array
     exponent: int
     exponents: NDArray[np.int64]
+    rows: Array
     size: float
     sigma: Array
     along: Array
@@ -158,6 +160,7 @@ class Example:
         """J_L by the recurrence, rescaled in every layer so that `size` is near 1."""
         matrix, exponent, size = np.zeros_like(self.injections[0]), 0, 0.0
         sigma, exponents = np.zeros(self.depth), np.zeros(self.depth, dtype=np.int64)
+        rows = np.zeros((self.depth, self.injections.shape[2]))
         norms = np.linalg.norm(self.injections, axis=(1, 2))
         for layer in range(self.depth):
             carried, fresh = float(self.unit_sigma[layer]) * size, float(norms[layer])
@@ -171,9 +174,10 @@ class Example:
             size += math.ldexp(fresh, new - exponent) if fresh > 0 else 0.0
             sigma[layer] = math.ldexp(float(self.unit_sigma[layer]), up - exponent) if carried > 0 else 0.0
             exponents[layer] = exponent
+            rows[layer] = self.u[layer] @ matrix
         along = np.ldexp(self.parameters.injection_along, -exponents)
         across = np.ldexp(self.parameters.injection_across, -exponents)
-        return Jacobian(matrix, exponent, exponents, size, sigma, along, across)
+        return Jacobian(matrix, exponent, exponents, rows, size, sigma, along, across)
 
     def __repr__(self) -> str:
         return self.note or f"Example({self.family}, L = {self.depth}, d = {self.dimension})"

@@ -14,7 +14,7 @@ from observables import ChainParameters
 from tests.properties.examples import EPS, Array, Example, pushed
 from tests.properties.verdicts import LN2, Law, Verdict, above, below
 
-__all__ = ["JACOBIAN_LAWS"]
+__all__ = ["JACOBIAN_LAWS", "parts_of"]
 
 Bound = Callable[..., Any]
 
@@ -25,7 +25,7 @@ def _frobenius(example: Example, parameters: ChainParameters) -> ChainParameters
     return replace(parameters, injection_across=example.across_frobenius + np.maximum(grown, 0.0))
 
 
-def _parts(example: Example) -> tuple[Array, Array, float, float]:
+def parts_of(example: Example) -> tuple[Array, Array, float, float]:
     """u_L^T J_L, (I - u_L u_L^T) J_L, their absolute rounding and ln of their unit."""
     jacobian = example.jacobian
     row = example.u[-1] @ jacobian.matrix
@@ -69,16 +69,32 @@ def _margin(example: Example, name: str, frobenius: bool = False) -> float:
     return drift + 4 * EPS * (abs(exact) if math.isfinite(exact) else 1.0)
 
 
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
+
+
+def _lower_of(log_value: float, value: float) -> float:
+    """The tighter of an upper bound's logarithm and its plain number, where that is inside float64."""
+    return min(log_value, _log(value)) if 1e-300 < abs(value) < 1e300 else log_value
+
+
+def _upper_of(log_value: float, value: float) -> float:
+    """The tighter of a lower bound's logarithm and its plain number, where that is inside float64."""
+    return max(log_value, _log(value)) if 1e-300 < value < 1e300 else log_value
+
+
 def norm_upper(example: Example, bound: Bound) -> Verdict | None:
     """||J_L|| <= hypot(p+, q+)."""
-    _, _, error, unit = _parts(example)
+    _, _, error, unit = parts_of(example)
     norm = float(np.linalg.norm(example.jacobian.matrix, 2))
-    return above(bound(example.parameters).log_norm_upper, norm, error, unit, _margin(example, "log_norm_upper"))
+    given = bound(example.parameters)
+    log_bound = _lower_of(given.log_norm_upper, given.norm_upper)
+    return above(log_bound, norm, error, unit, _margin(example, "log_norm_upper"))
 
 
 def norm_upper_frobenius(example: Example, bound: Bound) -> Verdict | None:
     """||J_L||_F <= hypot(p+, q+) with Frobenius norms of the injections across."""
-    _, _, error, unit = _parts(example)
+    _, _, error, unit = parts_of(example)
     log_bound = bound(_frobenius(example, example.parameters)).log_norm_upper
     norm, rank = float(np.linalg.norm(example.jacobian.matrix)), min(example.jacobian.matrix.shape)
     return above(log_bound, norm, error * math.sqrt(rank), unit, _margin(example, "log_norm_upper", True))
@@ -86,8 +102,9 @@ def norm_upper_frobenius(example: Example, bound: Bound) -> Verdict | None:
 
 def second_upper(example: Example, bound: Bound) -> Verdict | None:
     """sigma_2(J_L) <= ||(I - u u^T) J_L|| <= q+."""
-    _, rest, error, unit = _parts(example)
-    log_bound = bound(example.parameters).log_sigma2_upper
+    _, rest, error, unit = parts_of(example)
+    given = bound(example.parameters)
+    log_bound = _lower_of(given.log_sigma2_upper, given.sigma2_upper)
     s = np.linalg.svd(example.jacobian.matrix, compute_uv=False)
     truth = max(float(np.linalg.norm(rest, 2)), float(s[1]) if s.size > 1 else 0.0)
     return above(log_bound, truth, error, unit, _margin(example, "log_sigma2_upper"))
@@ -95,8 +112,9 @@ def second_upper(example: Example, bound: Bound) -> Verdict | None:
 
 def norm_lower(example: Example, bound: Bound) -> Verdict | None:
     """||u_L^T J_L|| >= p-, and so ||J_L|| is."""
-    row, _, error, unit = _parts(example)
-    log_bound = bound(example.parameters).log_norm_lower
+    row, _, error, unit = parts_of(example)
+    given = bound(example.parameters)
+    log_bound = _upper_of(given.log_norm_lower, given.norm_lower)
     error += _floor_error(example, example.jacobian.across)
     return below(log_bound, float(np.linalg.norm(row)), error, unit, 4 * EPS * (1 + abs(unit)))
 
@@ -109,7 +127,7 @@ def noise_ratio(frobenius: bool) -> Callable[[Example, Bound], Verdict | None]:
         ratio = float(bound(parameters).noise_ratio_upper)
         if not math.isfinite(ratio):
             return None
-        row, rest, error, unit = _parts(example)
+        row, rest, error, unit = parts_of(example)
         reference = theory.certify(parameters)
         across = example.jacobian.across
         if frobenius:
@@ -129,10 +147,11 @@ def noise_ratio(frobenius: bool) -> Callable[[Example, Bound], Verdict | None]:
 
 def coherent(example: Example, bound: Bound) -> Verdict | None:
     """u_L^T J_L w >= z_L for the direction w = e_1 of context space, where z_L is positive."""
-    row, _, error, unit = _parts(example)
-    log_bound = bound(example.parameters).log_coherent_lower
-    if log_bound is None:
+    row, _, error, unit = parts_of(example)
+    given = bound(example.parameters)
+    if given.log_coherent_lower is None:
         return None
+    log_bound = _upper_of(given.log_coherent_lower, given.coherent_lower)
     error += _floor_error(example, example.jacobian.across)
     return below(log_bound, float(row[0]), error, unit, 4 * EPS * (1 + abs(unit)))
 
@@ -141,12 +160,12 @@ def bounded(example: Example, bound: Bound) -> Verdict | None:
     """T13, linear in the injections; it rises with sigma, kappa, xi and beta."""
     exact = theory.context_norm_bound(example.parameters)
     further = theory.context_norm_bound(pushed(example, up=True))
-    if not math.isfinite(further) or exact < 0:
+    if math.isfinite(exact) and not math.isfinite(further):
         return None
     value = float(bound(example.parameters))
-    _, _, error, unit = _parts(example)
+    _, _, error, unit = parts_of(example)
     log_bound = math.log(value) if value > 0 else -math.inf
-    margin = math.log(further / exact) if exact > 0 else 0.0
+    margin = math.log(further / exact) if math.isfinite(exact) and exact > 0 else 0.0
     norm = float(np.linalg.norm(example.jacobian.matrix, 2))
     return above(log_bound, norm, error, unit, margin + 8 * EPS * (1 + abs(unit)))
 

@@ -42,7 +42,7 @@ def one_layer_upper(example: Example, bound: Bound) -> Verdict | None:
     moved = (along_now + (eye - along_now) / root) @ layers @ (along_before + (eye - along_before) * root)
     norms = np.linalg.norm(moved, 2, axis=(1, 2))
     rates = np.asarray(bound(p.alignment[picks], p.gap[picks]))
-    # Lambda_max <= 1 and its slopes in kappa and xi are at most 1 / (2 Lambda_max - kappa (1 - xi)) <= 1 / (2 sqrt(xi)).
+    # Lambda_max >= sqrt(xi); its slopes are at most 1 / (2 Lambda_max - kappa (1 - xi)) <= 1 / (2 sqrt(xi)).
     margin = 16 * EPS + example.angle_error * (1 / np.sqrt(p.gap[picks]) + 0.5 / p.gap[picks])
     verdicts = [
         above(math.log(rate) if rate > 0 else -math.inf, norm, 3 * example.per_layer / r, 0.0, extra)
@@ -61,9 +61,20 @@ def one_layer_lower(example: Example, bound: Bound) -> Verdict | None:
     for layer in range(1, example.depth):
         kappa, xi, s = float(p.alignment[layer]), float(p.gap[layer]), float(across[layer])
         reference = float(theory.min_rate(kappa, xi))
-        if math.isnan(reference) or s == 0 or xi == 0 or p.sigma[layer] == 0 or kappa <= reference:
+        if p.sigma[layer] == 0:
             continue
         rate = float(bound(kappa, xi))
+        if s == 0 or xi == 0:
+            # The cone is the axis u_{l-1} alone.
+            along = float(example.u[layer] @ example.layers[layer] @ example.u[layer - 1]) / example.unit_sigma[layer]
+            log_rate = math.log(rate) if rate > 0 else math.nan if math.isnan(rate) else -math.inf
+            verdicts.append(below(log_rate, along, example.per_layer + example.angle_error, 0.0, 8 * EPS))
+            continue
+        if kappa <= reference:
+            continue
+        if math.isnan(reference):
+            # Below kappa_c no cone is kept; what is claimed there all the same is held to its own slope.
+            reference = rate
         slope = 2 * reference - kappa * (
             1 + xi
         )  # dLambda/dkappa = (1 + xi) Lambda / slope, dLambda/dxi = (kappa Lambda - 1) / slope

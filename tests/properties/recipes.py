@@ -1,8 +1,8 @@
 """From a few drawn choices to a dense chain: every family, every kind of injection, every corner.
 
 A built chain is A_l = Q_l D_l G_l^T Q_{l-1}^T: Q_l a frame whose first column is u_l, D_l = sigma_l diag(1, xi_l, ...),
-and G_l orthogonal with first column (kappa_l, s_l n_l), so that sigma, xi and kappa are what was asked for and the truth
-is multiplied out from plain matrices.
+and G_l orthogonal with first column (kappa_l, s_l n_l), so that sigma, xi and kappa are what was asked for and the
+truth is multiplied out from plain matrices.
 """
 
 from __future__ import annotations
