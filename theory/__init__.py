@@ -48,9 +48,17 @@ from theory.propagation.depth import JacobianProfile, depth_profile, jacobian_pr
 from theory.propagation.floored import Floored
 from theory.propagation.path import DominantPath, dominant_path
 from theory.propagation.recurrence import Scaled, context_jacobians, context_jacobians_and_products, products
+from theory.propagation.reduction_in_law import ReducedJacobians, reduced_jacobians
 from theory.propagation.spectrum import LogSpectrum, log_singular_values, lyapunov_exponents
 from theory.regimes.boundaries import boundary_curves
 from theory.regimes.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
+from theory.regimes.typical import (
+    crossover_width,
+    newman_exponents,
+    typical_across_over_along,
+    typical_growth,
+    typical_log_ratio,
+)
 from theory.sweep import SweepSpec, default_sweep, sweep
 
 __all__ = [
@@ -71,6 +79,7 @@ __all__ = [
     "Hypothesis",
     "JacobianProfile",
     "LogSpectrum",
+    "ReducedJacobians",
     "RegimePrediction",
     "ResidualMeanSquare",
     "Scaled",
@@ -94,6 +103,7 @@ __all__ = [
     "context_norm_bound",
     "counterexamples",
     "critical_alignment",
+    "crossover_width",
     "default_sweep",
     "depth_profile",
     "dominant_path",
@@ -122,11 +132,13 @@ __all__ = [
     "measure",
     "measured_random_alignment",
     "min_rate",
+    "newman_exponents",
     "orthogonal_chain",
     "paper_rule",
     "perturbation_error",
     "products",
     "profile_chain",
+    "reduced_jacobians",
     "residual_chain",
     "residual_chain_of",
     "residual_log_growth",
@@ -135,4 +147,7 @@ __all__ = [
     "save_chain",
     "sweep",
     "twisted_chain",
+    "typical_across_over_along",
+    "typical_growth",
+    "typical_log_ratio",
 ]

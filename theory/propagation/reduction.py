@@ -19,11 +19,18 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
-__all__ = ["direction_coordinates", "log_singular_values"]
+from theory.chains.chain import Chain
+from theory.chains.factored import Factored
+from theory.propagation._host import flat_batch, host_chain, refuse_non_finite
+
+__all__ = ["direction_coordinates", "log_singular_values", "pulled_back"]
 
 PLAIN_RATIO = 1e-6
 """||N|| / ||a|| above which the two parts are added and decomposed plainly. Below it sigma_2 = ||N (I - a a^T/|a|^2)||
 to a relative error of its square, 1e-12; above it the plain decomposition errs by eps / 1e-6 at most."""
+
+FLAT_TOLERANCE = 1e-8
+"""How far O^T O of a residual that counts as flat may stray from I, an entry: rounding reaches 1e-13 at depth 1,000."""
 
 CHUNK_BYTES = 32 * 2**20
 """Memory of one batch of N, bytes."""
@@ -67,6 +74,53 @@ def direction_coordinates(
         normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
         w[..., layer, :] = kappa * before + s * normal
     return w
+
+
+def pulled_back(
+    chain: Chain,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The directions w_l = (O_{l-1} ... O_1)^T v_l of a flat chain, what they decide, and the rotation they leave.
+
+    Implements (T24) for a given chain: with O_l = u_l v_l^T + R_l / (sigma_l xi_l), orthogonal where the residual is
+    flat, P_{L:1} = H prod_l sigma_l (xi_l I + (1 - xi_l) w_l w_l^T), H = O_L ... O_1. Cost O(L d^3), or O(L d^2) for a
+    factored residual.
+
+    Args:
+        chain: unbatched, every gap above 0.
+
+    Returns:
+        w of shape (L, d); xi and sigma of shape (L,); H of shape (d, d). The first three, each given a leading axis, are
+        what `log_singular_values` takes.
+
+    Raises:
+        ValueError: if the chain is batched, an entry is not finite, or a residual is not flat to 1e-8.
+    """
+    flat, batch = flat_batch(host_chain(chain, np.float64))
+    if batch:
+        raise ValueError(f"chain must be one chain; got a batch of shape {batch}")
+    refuse_non_finite(flat)
+    d, depth = flat.dimension, flat.depth
+    eye = np.eye(d)[None]
+    turn, w, gap = eye, np.empty((depth, d)), np.empty(depth)
+    for layer in range(depth):
+        u, v, sigma = flat.u[:, layer, :, None], flat.v[:, layer, :, None], float(flat.sigma[0, layer])
+        w[layer] = (np.swapaxes(turn, 1, 2) @ v)[0, :, 0]
+        # One column across v_l has length sigma xi in a flat residual; all of them together average rounding.
+        residual = _without_dominant(flat, layer, turn)
+        size = float(np.linalg.norm(residual)) / np.sqrt(max(d - 1, 1))
+        gap[layer] = size / sigma if sigma > 0 else np.nan
+        if not size > 0 and d > 1:
+            raise ValueError(f"gap must be above 0 in every layer for a rotation to exist; got 0 in layer {layer + 1}")
+        turn = u @ (np.swapaxes(v, 1, 2) @ turn) + (residual / size if size > 0 else 0.0)
+        stray = float(np.abs(np.swapaxes(turn, 1, 2) @ turn - eye).max())
+        if stray > FLAT_TOLERANCE:
+            raise ValueError(f"residual must have d - 1 equal singular values; layer {layer + 1} strays by {stray:.2g}")
+    return w, gap, flat.sigma[0].copy(), turn[0]
+
+
+def _without_dominant(chain: Chain, layer: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    residual: Any = chain.residual
+    return residual.apply(layer, x) if isinstance(residual, Factored) else residual[:, layer] @ x
 
 
 def _normalised(x: Float[Array, ...], log_scale: Float[Array, ""]) -> tuple[Any, Any]:
