@@ -72,7 +72,17 @@ def test_the_mathematics_is_judged_and_the_rest_is_not_on_organisms(lines):
     assert verdicts["C1"] == verdicts["C2"] == "refuted"  # T12's table and the counterexample to (P2)
     assert verdicts["C3"] == "refuted"  # as a share of energy at d = 384; see theory.check_p3
     assert verdicts["C4"] == "supported"
-    assert {verdicts[f"C{i}"] for i in range(5, 16)} == {"not tested"}
+    assert verdicts["C5"] == "refuted"  # as stated: from the usual start linear chains do not align at all
+    assert {verdicts[f"C{i}"] for i in range(6, 16)} == {"not tested"}
+
+
+def test_training_aligns_from_a_small_start_and_shuffled_labels_align_as_well(lines):
+    c5 = next(line for line in lines if line["id"] == "C5")
+    holds, fails = c5["scope"].split(" Not for: ")
+    for name in ("linear, rank 1, small start", "residual, rank 1, small start"):
+        assert name in holds and name not in fails
+    assert "linear, rank 1;" in fails
+    assert "the task makes it in 0" in c5["why"]
 
 
 def test_organisms_are_heard_beside_the_claim(lines):

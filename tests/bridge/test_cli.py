@@ -15,7 +15,10 @@ from bridge.cli import app, run_command
 from bridge.errors import EXIT_CODES, ExitCode
 
 HEAVY = ("torch", "jax", "pandas", "numpy", "scipy", "matplotlib", "transformers", "pyarrow", "xarray", "librosa")
-COMMANDS = ("run", "measure", "sweep", "stress", "nulls", "organism", "compare", "claims", "report", "doctor")
+COMMANDS = (
+    *("run", "measure", "sweep", "attack", "check", "stress", "nulls", "organism", "compare", "claims", "report"),
+    "doctor",
+)
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_snapshots_begin_at_0_and_end_at_the_last_step():
 
 
 def test_gradient_descent_from_a_small_start_aligns_a_deep_linear_network_and_a_usual_start_does_not():
-    """Ji and Telgarsky (2019), in the claim's own terms: the gap of a factor 3 in kappa is far beyond seeds' scatter."""
+    """Ji and Telgarsky (2019), in the claim's own terms: a factor 3 in kappa is far beyond seeds' scatter."""
     small = train(tiny(width=8, context=8, depth=4, initial="small", steps=3000))
     usual = train(tiny(width=8, context=8, depth=4, steps=3000))
     for found in (small, usual):

@@ -55,16 +55,13 @@ def deciding_conditions(seeds: int = 32, seed: int = 5) -> tuple[Condition, ...]
 
 def contrasts(seeds: int = 32, seed: int = 5) -> tuple[Condition, ...]:
     """Two of the further conditions, the least that shows what a small start changes."""
-    return tuple(
-        _condition(False, seeds, seed, network=network, initial="small", steps=2000)
-        for network in ("linear", "residual")
-    )
+    return tuple(_condition(False, seeds, seed, network=network, initial="small") for network in ("linear", "residual"))
 
 
 def further_conditions(seeds: int = 32, seed: int = 5) -> tuple[Condition, ...]:
     """Conditions one step away from the deciding ones: start, rank, optimiser, decay, length, depth, width, data."""
     full = _USUAL.width
-    small: list[dict[str, Any]] = [{"initial": "small", "rank": rank, "steps": 2000} for rank in (1, full)]
+    small: list[dict[str, Any]] = [{"initial": "small"}, {"initial": "small", "rank": full, "steps": 2000}]
     sizes: list[dict[str, Any]] = [{"depth": 4}, {"depth": 16}, {"width": 8, "context": 8}]
     sizes += [{"width": 64, "context": 64, "snapshots": 8}]
     usual: list[dict[str, Any]] = [{"rank": 4}, {"optimiser": "sgd", "steps": 2000}, {"steps": 8000}]

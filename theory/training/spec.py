@@ -68,7 +68,7 @@ class TrainingSpec:
     samples: int = 0
     steps: int = 1000
     seeds: int = 32
-    snapshots: int = 20
+    snapshots: int = 16
     seed: int = 5
 
     def __post_init__(self) -> None:

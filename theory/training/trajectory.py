@@ -113,27 +113,25 @@ def train(spec: TrainingSpec, progress: Callable[[int], None] | None = None) -> 
     both[labels] = np.concatenate([data[labels][:, 0], data[labels][:, 1]])
     both = {name: jnp.asarray(value) for name, value in both.items()}
 
-    optimiser, advance, losses = _machine(spec.network, spec.optimiser, spec.weight_decay)
+    optimiser, advance = _machine(spec.network, spec.optimiser, spec.weight_decay)
     state = jax.vmap(optimiser.init)(parameters)
     steps = snapshot_steps(spec)
     rows: list[tuple[Array, Array, Array, Array]] = []
-    numbers = layer_numbers(propagators(spec.network, parameters, both))
     for done, step in zip([0, *steps[:-1]], steps, strict=True):
-        if step > done:
-            parameters, state = advance(parameters, state, both, jnp.float32(spec.rate), int(step - done))
-            if progress is not None:
-                progress(int(step - done))
-        loss = np.asarray(losses(parameters, both), dtype=np.float64)
+        parameters, state, losses = advance(parameters, state, both, jnp.float32(spec.rate), int(step - done))
+        if progress is not None:
+            progress(int(step - done))
+        loss = np.asarray(losses, dtype=np.float64)
         if not np.isfinite(loss).all():
             raise ValueError(f"training diverged before step {step}; learning_rate {spec.rate:g} is too high for it")
-        if step > done:
-            numbers = layer_numbers(propagators(spec.network, parameters, both))
+        numbers = layer_numbers(propagators(spec.network, parameters, both))
         means = (numbers.alignment, numbers.gap[..., 1:], numbers.gain)
         rows.append((loss, *(value.mean(axis=(1, 2)) for value in means)))
     loss, alignment, gap, gain = (
         np.stack(column).reshape(len(steps), 2, -1).swapaxes(0, 1) for column in zip(*rows, strict=True)
     )
-    one, two = (_share_in(numbers, regime).reshape(2, -1) for regime in ("I", "II"))
+    last = layer_numbers(propagators(spec.network, parameters, both))
+    one, two = (_share_in(last, regime).reshape(2, -1) for regime in ("I", "II"))
     return Trajectory(spec, steps, loss, alignment, gap, gain, one, two)
 
 
@@ -142,8 +140,8 @@ def _stack(many: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @cache
-def _machine(network: str, optimiser: str, weight_decay: float) -> tuple[optax.GradientTransformation, Any, Any]:
-    """The optimiser, and compiled: so many steps of all chains, and their losses. One compilation for a shape."""
+def _machine(network: str, optimiser: str, weight_decay: float) -> tuple[optax.GradientTransformation, Any]:
+    """The optimiser and, compiled once a shape: so many steps of all chains, with the loss after them."""
     scale = optax.scale_by_adam() if optimiser == "adam" else optax.identity()
     chain = optax.chain(optax.clip_by_global_norm(1.0), scale, optax.add_decayed_weights(weight_decay))
     loss = loss_of(network)
@@ -153,11 +151,14 @@ def _machine(network: str, optimiser: str, weight_decay: float) -> tuple[optax.G
         return jax.tree.map(lambda value, update: value - rate * update, parameters, updates), state
 
     @jax.jit
-    def advance(parameters: Any, state: Any, data: Any, rate: Any, count: Any) -> tuple[Any, Any]:
+    def advance(parameters: Any, state: Any, data: Any, rate: Any, count: Any) -> tuple[Any, Any, Any]:
         all_chains = jax.vmap(step, in_axes=(0, 0, 0, None))
-        return jax.lax.fori_loop(0, count, lambda _, at: all_chains(at[0], at[1], data, rate), (parameters, state))
+        parameters, state = jax.lax.fori_loop(
+            0, count, lambda _, at: all_chains(at[0], at[1], data, rate), (parameters, state)
+        )
+        return parameters, state, jax.vmap(loss)(parameters, data)
 
-    return chain, advance, jax.jit(jax.vmap(loss))
+    return chain, advance
 
 
 def _share_in(numbers: LayerNumbers, regime: str) -> Array:

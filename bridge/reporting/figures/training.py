@@ -21,7 +21,9 @@ QUANTITIES = {
     "gap": ("gap ξ = σ₂/σ₁", "mean ξ"),
     "gain": ("gain ρ", "mean ρ"),
 }
-_LINES = {"true": "-", "shuffled": (0, (4, 2))}
+_DASHED = (0, (4, 2))
+# The palette of models and, beyond its six, three of Tol's muted colours.
+_COLOURS = (*style.MODEL_COLOURS, "#882255", "#999933", "#332288")
 _START = 0.5  # where step 0 stands on the logarithmic axis
 
 
@@ -38,8 +40,8 @@ def training_curves(
     networks = [name for name in NETWORKS if any(row["spec"]["network"] == name for row in rows)]
     if not networks:
         return style.nothing("No training was run.", narrow=narrow)
-    labels = list(dict.fromkeys(_label(row) for row in rows))
-    colours = {label: style.MODEL_COLOURS[index % len(style.MODEL_COLOURS)] for index, label in enumerate(labels)}
+    labels = list(dict.fromkeys(_curve_label(row) for row in rows))
+    colours = {label: _COLOURS[index % len(_COLOURS)] for index, label in enumerate(labels)}
     figure, axes = style.grid_of_panels(
         len(quantities) * len(networks), columns=len(networks), height=2.5, narrow=narrow
     )
@@ -47,8 +49,9 @@ def training_curves(
     for one, (quantity, network) in zip(axes, panels, strict=True):
         chosen = [row for row in rows if row["spec"]["network"] == network]
         for row in chosen:
-            _curve(one, row, quantity, colours[_label(row)])
+            _curve(one, row, quantity, colours[_curve_label(row)])
         if quantity == "alignment":
+            one.plot([], [], color=style.MUTED, linestyle=_DASHED, linewidth=1.2, label="shuffled labels")
             chance = float(np.mean([row["chance"] for row in chosen]))
             one.axhline(chance, color=style.MUTED, linewidth=1.0, linestyle=":", label="random directions")
         if quantity == "gain":
@@ -58,8 +61,7 @@ def training_curves(
             one.set_ylim(0, 1.02)
         _step_axis(one, max(row["spec"]["steps"] for row in chosen))
         title, unit = QUANTITIES[quantity]
-        style.label(one, f"{network}: {title}", "training step", unit)
-        style.note(one, f"n = {min(row['n'] for row in chosen)} seeds", y=0.03 if quantity == "gap" else 0.9)
+        style.label(one, f"{network}: {title}, n = {min(row['n'] for row in chosen)}", "training step", unit)
     style.shared_legend(figure, axes, narrow=narrow)
     return figure
 
@@ -110,19 +112,18 @@ def _label(row: dict[str, Any]) -> str:
     return short(row["name"]).removeprefix(f"{row['spec']['network']}, ")
 
 
+def _curve_label(row: dict[str, Any]) -> str:
+    """The same without the number of steps, which the axis says."""
+    return _label(row).replace(f", steps {row['spec']['steps']}", "")
+
+
 def _curve(axes: Axes, row: dict[str, Any], quantity: str, colour: str) -> None:
     steps = np.maximum(np.asarray(row["curves"]["steps"], dtype=np.float64), _START)
-    for label in LABELS:
-        low, median, high = row["curves"][quantity][label]
-        axes.fill_between(steps, low, high, color=colour, alpha=0.16 if label == "true" else 0.07, linewidth=0)
-        axes.plot(
-            steps,
-            median,
-            color=colour,
-            linestyle=_LINES[label],
-            linewidth=1.5 if label == "true" else 1.2,
-            label=f"{_label(row)}, {label} labels",
-        )
+    true, shuffled = (row["curves"][quantity][label] for label in LABELS)
+    for (low, _, high), alpha in ((true, 0.16), (shuffled, 0.07)):
+        axes.fill_between(steps, low, high, color=colour, alpha=alpha, linewidth=0)
+    axes.plot(steps, shuffled[1], color=colour, linestyle=_DASHED, linewidth=1.2)
+    axes.plot(steps, true[1], color=colour, linewidth=1.5, label=_curve_label(row))
 
 
 def _step_axis(axes: Axes, last: int) -> None:
