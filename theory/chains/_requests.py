@@ -160,10 +160,30 @@ class Request:
         # As much again for float64 work and the cast.
         afford(2 * self.rows * entries_per_layer * self.dtype.itemsize, what)
 
-    def dense_residual(self) -> NDArray[Any]:
-        """Zeros of shape (*batch, L, d, d) in the chains' precision, refused if they would not fit."""
+    def afford_dense(self) -> None:
+        """Refuse dense chains that would not fit.
+
+        Raises:
+            ValueError: stating the bytes.
+        """
         self.afford(self.dimension**2, f"a dense residual of shape {(*self.layers, self.dimension, self.dimension)}")
-        return np.zeros((*self.layers, self.dimension, self.dimension), dtype=self.dtype)
+
+    def dense_rows(self) -> NDArray[Any]:
+        """Zeros of shape (L * batch, d, d) in the chains' precision; `by_chain` gives them the chains' shape."""
+        return np.zeros((self.rows, self.dimension, self.dimension), dtype=self.dtype)
+
+    def by_chain(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows that run through the batch of the first layer, then of the second, seen as (*batch, L, ...)."""
+        return np.moveaxis(rows.reshape(self.depth, *self.batch, *rows.shape[1:]), 0, len(self.batch))
+
+    def by_row(self, leaf: NDArray[Any]) -> NDArray[Any]:
+        """The rows of a leaf (*batch, L, ...): the inverse of `by_chain`, a copy only where memory lies otherwise."""
+        moved = np.moveaxis(leaf, len(self.batch), 0)
+        return moved.reshape(self.rows, *leaf.shape[len(self.batch) + 1 :])
+
+    def layer_of(self, part: slice) -> NDArray[np.int64]:
+        """0-based layer of each of these rows."""
+        return np.arange(part.start, part.stop) // (self.rows // self.depth)
 
     def sigma(self, value: Any) -> NDArray[np.float64]:
         """sigma_l, shape (L,), refused where the precision cannot hold it.
@@ -198,11 +218,18 @@ class Request:
         residual: NDArray[Any] | Factored,
         injection: NDArray[Any] | None = None,
     ) -> Chain:
-        """The chain in its precision; without an injection, zeros with context dimension 1."""
+        """The chain in its precision; without an injection, zeros with context dimension 1.
+
+        A batch lies in memory layer after layer: a pass through the layers reads it in one stream.
+        """
         if injection is None:
             injection = np.zeros((*self.layers, self.dimension, 1))
-        leaves = (np.broadcast_to(sigma, self.layers), u, v, residual, injection)
-        return jax.tree.map(lambda leaf: np.ascontiguousarray(leaf, dtype=self.dtype), Chain(*leaves))
+        at = len(self.batch)
+
+        def settled(leaf: NDArray[Any]) -> NDArray[Any]:
+            return np.moveaxis(np.ascontiguousarray(np.moveaxis(leaf, at, 0), dtype=self.dtype), 0, at)
+
+        return jax.tree.map(settled, Chain(np.broadcast_to(sigma, self.layers), u, v, residual, injection))
 
 
 def one(value: Any, name: str, least: int = 1) -> int:

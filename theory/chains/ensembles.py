@@ -43,9 +43,8 @@ def gaussian_chain(
     size = layer_values(scale, "scale", request.depth) / np.sqrt(request.dimension)
 
     def draw(part: slice) -> NDArray[np.float64]:
-        rows = np.arange(part.start, part.stop)
-        entries = rng.standard_normal((rows.size, request.dimension, request.dimension))
-        entries *= size[rows % request.depth, None, None]
+        entries = rng.standard_normal((part.stop - part.start, request.dimension, request.dimension))
+        entries *= size[request.layer_of(part), None, None]
         return entries
 
     return decompose(request, draw)
@@ -81,16 +80,15 @@ def orthogonal_chain(
     request = Request.of(depth, dimension, batch, dtype)
     norms = request.sigma(sigma)
     d = request.dimension
-    residual = request.dense_residual()
-    flat = residual.reshape(request.rows, d, d)
+    request.afford_dense()
+    rows = request.dense_rows()
     v = random_unit(rng, d, (request.rows,))
     u = np.empty_like(v)
-    for part in isometry_rows(request.rows, d):
+    for part in isometry_rows(request):
         q = haar_orthogonal(rng, d, (part.stop - part.start,))
         u[part] = (q @ v[part][:, :, None])[:, :, 0]
         u[part] /= np.linalg.norm(u[part], axis=1, keepdims=True)
         q -= u[part][:, :, None] * v[part][:, None, :]
-        flat[part] = norms[np.arange(part.start, part.stop) % request.depth, None, None] * q
-    shape = (*request.layers, d)
-    turned = in_gauge(u.reshape(shape), v.reshape(shape))
-    return request.chain(norms, *turned, residual)
+        rows[part] = norms[request.layer_of(part), None, None] * q
+    turned = in_gauge(request.by_chain(u), request.by_chain(v))
+    return request.chain(norms, *turned, request.by_chain(rows))

@@ -60,10 +60,9 @@ def flat_chain(
         request.afford(6 * request.dimension, "a chain of reflections")
         u, v = linked_directions(rng, kappa, misalignment(kappa), request.dimension, request.batch)
         return request.chain(norms, u, v, reflection_residual(norms * xi, u, v))
-    residual = request.dense_residual()
+    request.afford_dense()
     u, v = linked_directions(rng, kappa, misalignment(kappa), request.dimension, request.batch)
-    flat_residual(rng, norms * xi, u, v, residual)
-    return request.chain(norms, u, v, residual)
+    return request.chain(norms, u, v, flat_residual(rng, request, norms * xi, u, v))
 
 
 def profile_chain(
@@ -108,10 +107,9 @@ def profile_chain(
             layer = int(np.argmax(values[:, 0] != xi))
             pair = f"{float(values[layer, 0])!r} with gap {float(xi[layer])!r}"
             raise ValueError(f"residual_values must begin with the gap; got {pair}")
-    residual = request.dense_residual()
+    request.afford_dense()
     u, v = linked_directions(rng, kappa, misalignment(kappa), request.dimension, request.batch)
-    profile_residual(rng, norms[:, None] * values, u, v, residual)
-    return request.chain(norms, u, v, residual)
+    return request.chain(norms, u, v, profile_residual(rng, request, norms[:, None] * values, u, v))
 
 
 def _spectra(request: Request, residual_values: ArrayLike) -> np.ndarray:

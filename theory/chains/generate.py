@@ -61,12 +61,13 @@ def make_chain(
     sigma = request.sigma(parameters.sigma)
     spectra = _residual_spectra(parameters, d)
     request.afford(d * (d + m), f"{request.rows} layers of {d} x {d} with injections of {d} x {m}")
-    residual = request.dense_residual()
     u, v = linked_directions(rng, parameters.alignment, parameters.across, d, request.batch)
-    if d > 1 and parameters.bulk_gap is None:
-        flat_residual(rng, parameters.sigma * parameters.gap, u, v, residual)
-    elif d > 1:
-        profile_residual(rng, spectra, u, v, residual)
+    if d == 1:
+        residual = np.zeros((*request.layers, 1, 1))
+    elif parameters.bulk_gap is None:
+        residual = flat_residual(rng, request, parameters.sigma * parameters.gap, u, v)
+    else:
+        residual = profile_residual(rng, request, spectra, u, v)
     injection = u[..., :, None] * _along(parameters, m, request.batch, rng)[..., None, :]
     if d > 1:
         columns = min(m, d - 1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.chains._requests import row_chunks
+from theory.chains._requests import Request, row_chunks
 from theory.chains.directions import haar_orthogonal, reflect
 from theory.chains.factored import Factored
 
@@ -26,66 +26,66 @@ def _between(core: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.fl
     return reflect(v, reflect(u, padded).swapaxes(1, 2)).swapaxes(1, 2)
 
 
-def isometry_rows(rows: int, dimension: int) -> Iterator[slice]:
+def isometry_rows(request: Request) -> Iterator[slice]:
     """Slices of so many layers that drawing their isometries takes little memory."""
-    return row_chunks(rows, WORK_ARRAYS * 8 * dimension**2)
-
-
-def _rows(leaf: NDArray[np.float64]) -> NDArray[np.float64]:
-    return leaf.reshape(-1, leaf.shape[-1])
+    return row_chunks(request.rows, WORK_ARRAYS * 8 * request.dimension**2)
 
 
 def flat_residual(
     rng: np.random.Generator,
+    request: Request,
     size: NDArray[np.float64],
     u: NDArray[np.float64],
     v: NDArray[np.float64],
-    out: NDArray[Any],
-) -> None:
-    """Fill `out` with size_l times a Haar-random isometry from the complement of v_l to that of u_l (T23), (T24).
+) -> NDArray[Any]:
+    """size_l times a Haar-random isometry from the complement of v_l to that of u_l (T23), (T24).
 
     Args:
         rng: source of randomness.
+        request: the chains, of dimension 2 at least.
         size: sigma_l xi_l, shape (L,).
-        u: shape (..., L, d), d >= 2.
-        v: shape (..., L, d).
-        out: shape (..., L, d, d), overwritten.
+        u: shape (*batch, L, d).
+        v: shape (*batch, L, d).
+
+    Returns:
+        Shape (*batch, L, d, d), in the chains' precision.
     """
-    _fill(rng, size[:, None], u, v, out, turns=1)
+    return _drawn(rng, request, size[:, None], u, v, turns=1)
 
 
 def profile_residual(
     rng: np.random.Generator,
+    request: Request,
     values: NDArray[np.float64],
     u: NDArray[np.float64],
     v: NDArray[np.float64],
-    out: NDArray[Any],
-) -> None:
-    """Fill `out` with residuals of singular values `values`, shape (L, d - 1), and Haar-random singular vectors.
+) -> NDArray[Any]:
+    """Residuals of singular values `values`, shape (L, d - 1), and Haar-random singular vectors.
 
-    The other arguments are those of `flat_residual`.
+    The other arguments and the result are those of `flat_residual`.
     """
-    _fill(rng, values, u, v, out, turns=2)
+    return _drawn(rng, request, values, u, v, turns=2)
 
 
-def _fill(
+def _drawn(
     rng: np.random.Generator,
+    request: Request,
     values: NDArray[np.float64],
     u: NDArray[np.float64],
     v: NDArray[np.float64],
-    out: NDArray[Any],
     *,
     turns: int,
-) -> None:
-    d, depth = u.shape[-1], values.shape[0]
-    flat_u, flat_v, flat_out = _rows(u), _rows(v), out.reshape(-1, d, d)
-    for part in isometry_rows(flat_u.shape[0], d):
+) -> NDArray[Any]:
+    d, out = request.dimension, request.dense_rows()
+    u_rows, v_rows = request.by_row(u), request.by_row(v)
+    for part in isometry_rows(request):
         width = part.stop - part.start
         core = haar_orthogonal(rng, d - 1, (width,))
-        core *= values[np.arange(part.start, part.stop) % depth][:, None, :]
+        core *= values[request.layer_of(part)][:, None, :]
         if turns == 2:
             core = core @ haar_orthogonal(rng, d - 1, (width,))
-        flat_out[part] = _between(core, flat_u[part], flat_v[part])
+        out[part] = _between(core, u_rows[part], v_rows[part])
+    return request.by_chain(out)
 
 
 def reflection_residual(size: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]) -> Factored:

@@ -34,25 +34,34 @@ def dense_layers(value: Any, name: str) -> NDArray[Any]:
     return array
 
 
+def given(request: Request, layers: NDArray[Any]) -> Callable[[slice], NDArray[np.float64]]:
+    """Reads slices of the rows of `Request.by_chain` from layers (*batch, L, d, d), in float64, with no other copy."""
+    flat, chains = layers.reshape(request.rows, *layers.shape[-2:]), request.rows // request.depth
+
+    def rows(part: slice) -> NDArray[np.float64]:
+        index = np.arange(part.start, part.stop)
+        return np.asarray(flat[index % chains * request.depth + index // chains], dtype=np.float64)
+
+    return rows
+
+
 def decompose(
     request: Request, draw: Callable[[slice], NDArray[np.float64]], injection: NDArray[Any] | None = None
 ) -> Chain:
-    """The chain whose layers `draw` gives, shape (n, d, d) for a slice of the flattened (batch, L) rows.
+    """The chain whose layers `draw` gives, shape (n, d, d) for a slice of the rows of `Request.by_chain`.
 
     The layers are split in float64, a few at a time.
     """
-    d, rows = request.dimension, request.rows
-    residual = request.dense_residual()
-    flat = residual.reshape(rows, d, d)
-    sigma, u, v = np.empty(rows), np.empty((rows, d)), np.empty((rows, d))
-    for part in row_chunks(rows, WORK_ARRAYS * 8 * d * d):
+    request.afford_dense()
+    d, residual = request.dimension, request.dense_rows()
+    sigma, u, v = np.empty(request.rows), np.empty((request.rows, d)), np.empty((request.rows, d))
+    for part in row_chunks(request.rows, WORK_ARRAYS * 8 * d * d):
         layers = draw(part)
         left, s, right = np.linalg.svd(layers)
         sigma[part], u[part], v[part] = s[:, 0], left[:, :, 0], right[:, 0, :]
-        flat[part] = layers - (s[:, :1] * u[part])[:, :, None] * v[part][:, None, :]
-    shape = (*request.layers, d)
-    turned = in_gauge(u.reshape(shape), v.reshape(shape))
-    return request.chain(sigma.reshape(request.layers), *turned, residual, injection)
+        residual[part] = layers - (s[:, :1] * u[part])[:, :, None] * v[part][:, None, :]
+    turned = in_gauge(request.by_chain(u), request.by_chain(v))
+    return request.chain(request.by_chain(sigma), *turned, request.by_chain(residual), injection)
 
 
 def chain_of_layers(propagators: ArrayLike, injections: ArrayLike | None = None, *, dtype: str = "float64") -> Chain:
@@ -79,8 +88,7 @@ def chain_of_layers(propagators: ArrayLike, injections: ArrayLike | None = None,
             raise ValueError(f"injections must have shape {layers.shape[:-1]} + (m,), m >= 1; got {b.shape}")
         if not np.isfinite(b).all():
             raise ValueError("injections must be finite; got a non-finite entry")
-    flat = layers.reshape(request.rows, *layers.shape[-2:])
-    return decompose(request, lambda part: np.asarray(flat[part], dtype=np.float64), b)
+    return decompose(request, given(request, layers), b)
 
 
 def residual_chain_of(updates: ArrayLike, *, dtype: str = "float64") -> Chain:
@@ -98,5 +106,5 @@ def residual_chain_of(updates: ArrayLike, *, dtype: str = "float64") -> Chain:
     """
     layers = dense_layers(updates, "updates")
     request = Request.of(layers.shape[-3], layers.shape[-1], layers.shape[:-3], dtype)
-    flat, eye = layers.reshape(request.rows, *layers.shape[-2:]), np.eye(request.dimension)
-    return decompose(request, lambda part: eye + flat[part])
+    rows, eye = given(request, layers), np.eye(request.dimension)
+    return decompose(request, lambda part: eye + rows(part))
