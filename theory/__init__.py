@@ -60,6 +60,9 @@ from theory.regimes.typical import (
     typical_log_ratio,
 )
 from theory.sweep import SweepSpec, default_sweep, sweep
+from theory.training.balance import imbalance, misalignment_bound
+from theory.training.spec import TrainingSpec
+from theory.training.trajectory import Trajectory, train
 
 __all__ = [
     "AttackResult",
@@ -84,6 +87,8 @@ __all__ = [
     "ResidualMeanSquare",
     "Scaled",
     "SweepSpec",
+    "TrainingSpec",
+    "Trajectory",
     "attack",
     "boundary_curves",
     "certified_regime",
@@ -112,6 +117,7 @@ __all__ = [
     "flat_chain",
     "frames_of",
     "gaussian_chain",
+    "imbalance",
     "inject_adversarial",
     "inject_coherent",
     "inject_none",
@@ -132,6 +138,7 @@ __all__ = [
     "measure",
     "measured_random_alignment",
     "min_rate",
+    "misalignment_bound",
     "newman_exponents",
     "orthogonal_chain",
     "paper_rule",
@@ -146,6 +153,7 @@ __all__ = [
     "residual_mean_square",
     "save_chain",
     "sweep",
+    "train",
     "twisted_chain",
     "typical_across_over_along",
     "typical_growth",

@@ -103,7 +103,8 @@ def check_c5(
     starts, other optimisers, ranks, depths and widths never decide; they say where else it holds. The shuffled control
     does not decide either, since the claim speaks of training, not of what is learnt: it says whether the task or the
     training makes the alignment. Afterwards, with the rule and the sides unchanged, the length of training was cut from
-    2,000 to 1,000 steps to save time, and weight decay, longer training and larger data were added to the further ones.
+    2,000 to 1,000 steps to save time, and some further conditions were added (longer training, weight decay of full
+    rank and by gradient descent, gradient descent from small residual and orthogonal starts).
 
     Args:
         seed: of all chance.

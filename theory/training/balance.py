@@ -37,8 +37,8 @@ def misalignment_bound(
 ) -> NDArray[np.float64]:
     """Upper bound of s_{l+1} = sqrt(1 - kappa_{l+1}^2) for l = 1..L-1 from the imbalance, shape (..., L - 1).
 
-    Implements (T32): s_{l+1} <= (||D_l|| + b_l ||B_l||) / (sigma_{l+1}^2 - sigma_l^2 xi_l^2), with b_l the norm of the part
-    of B_l across u_l, where the denominator is positive; 1 where that says nothing. Balanced layers whose context comes
+    Implements (T32): s_{l+1} <= (||D_l|| + b_l ||B_l||) / (sigma_{l+1}^2 - sigma_l^2 xi_l^2) where the denominator is
+    positive, b_l the norm of the part of B_l across u_l; 1 where that says nothing. Balanced layers whose context comes
     in along u_l are exactly aligned. Attained by two-dimensional layers. Computed in float64.
 
     Args:

@@ -68,14 +68,17 @@ def further_conditions(seeds: int = 32, seed: int = 5) -> tuple[Condition, ...]:
     linear: list[dict[str, Any]] = [
         *small,
         *({"initial": "orthogonal", "rank": rank} for rank in (1, full)),
+        {"initial": "orthogonal", "optimiser": "sgd", "steps": 2000},
         # A small start leaves gradient descent on a plateau: the setting of gradient flow from near 0.
         {"initial": "small", "optimiser": "sgd", "learning_rate": 0.1, "steps": 8000},
+        {"optimiser": "sgd", "weight_decay": 0.1, "steps": 16000},
         {"weight_decay": 0.1, "steps": 16000},
         {"weight_decay": 0.1, "steps": 8000, "rank": full},
         *usual,
         *sizes,
     ]
     residual = [*small, *({"weight_decay": 0.1, "steps": 8000, "rank": rank} for rank in (1, full)), *usual, *sizes]
+    residual += [{"initial": "small", "optimiser": "sgd", "steps": 2000, "rank": rank} for rank in (1, full)]
     nonlinear = [*small, {"weight_decay": 0.1, "steps": 4000}, {"optimiser": "sgd", "steps": 2000}, {"samples": 256}]
     return tuple(
         _condition(False, seeds, seed, network=network, **one)
