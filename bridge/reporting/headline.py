@@ -200,5 +200,9 @@ def _claims(ledger: list[dict[str, Any]]) -> str:
     counts = Counter(str(line["verdict"]) for line in ledger)
     order = ("supported", "refuted", "unresolved", "not tested")
     said = ", ".join(f"{counts[name]} {name}" for name in order if counts[name])
-    refuted = [f"{line['id']} ({line['title']})" for line in ledger if line["verdict"] == "refuted"]
+    refuted = [
+        f"{line['id']} ({line['title']}{', as stated; see its scope' if line['scope'] else ''})"
+        for line in ledger
+        if line["verdict"] == "refuted"
+    ]
     return f"{said}." + (f" Refuted: {'; '.join(refuted)}." if refuted else "")

@@ -102,7 +102,7 @@ def training_effects(rows: Sequence[dict[str, Any]], *, narrow: bool = False) ->
         one.set_ylim(places[-1] - 0.7, 0.7)
         one.xaxis.set_major_locator(MaxNLocator(5))
         one.set_yticks(places, [_label(row) for row in rows] if index == 0 or narrow else [""] * len(rows))
-        style.label(one, f"{title}, n = {min(row['n'] for row in rows)} seeds", unit, "")
+        style.label(one, f"{title}, n = {min(row['n'] for row in rows)}", unit, "")
     style.shared_legend(figure, axes, narrow=narrow)
     return figure
 
