@@ -29,6 +29,11 @@ def test_apply_is_the_dense_layer(family: str, dtype: str) -> None:
         for layer in range(3):
             forward, back = chain.apply(layer, x), chain.apply_transpose(layer, x)
             assert forward.dtype == back.dtype == np.dtype(dtype)
+            if isinstance(chain.residual, theory.Factored):
+                r = np.asarray(chain.residual.dense(), dtype=np.float64)[..., layer, :, :]
+                np.testing.assert_allclose(chain.residual.apply(layer, x), r @ x, atol=unit)
+                back_r = chain.residual.apply_transpose(layer, x)
+                np.testing.assert_allclose(back_r, np.swapaxes(r, -1, -2) @ x, atol=unit)
             np.testing.assert_allclose(forward, a[..., layer, :, :] @ x, atol=unit)
             np.testing.assert_allclose(back, np.swapaxes(a[..., layer, :, :], -1, -2) @ x, atol=unit)
 
