@@ -77,7 +77,9 @@ def certify_cone(parameters: ChainParameters) -> ConeCertificate:
     """
     coherent = parameters.injection_coherent
     if coherent is not None:
-        beyond = np.abs(coherent) > parameters.injection_along * (1 + 64 * np.finfo(np.float64).eps)
+        size = parameters.injection_along + parameters.injection_across
+        # measured parts are rounded relative to the whole injection
+        beyond = np.abs(coherent) > parameters.injection_along + 64 * np.finfo(np.float64).eps * size
         if beyond.any():
             layer = int(np.argmax(beyond))
             raise ValueError(

@@ -50,13 +50,14 @@ def chain_truth(chain: Chain) -> Truth:
     layers = [scaled(one) for one in a]
     product, first, jacobian = layers[0], scaled(b[0]), scaled(b[0])
     whole, later, injected = sigma[0], wide(1.0), scaled(b[0]).norm()
-    path = sigma[0]
+    path, overlaps = sigma[0], [1.0]
     for index in range(1, depth):
         layer, injection = layers[index], scaled(b[index])
         product, first, jacobian = layer @ product, layer @ first, layer @ jacobian + injection
         whole, later = whole * sigma[index], later * sigma[index]
         injected = sigma[index] * injected + injection.norm()
-        path = path * sigma[index] * wide(float(v[index] @ u[index - 1]))
+        overlaps.append(float(v[index] @ u[index - 1]))
+        path = path * sigma[index] * wide(overlaps[-1])
 
     values, rounding = {}, {}
     values["product_norm"], rounding["product_norm"] = product.norm().log(), unit + whole.log()
@@ -64,7 +65,8 @@ def chain_truth(chain: Chain) -> Truth:
     known = dimension > 1 and singular[0].fraction > 0
     values["product_ratio"] = (singular[1] / singular[0]).log() if known else -math.inf if dimension == 1 else math.nan
     rounding["product_ratio"] = unit + math.log(2.0) + whole.log() - singular[0].log()
-    values["path_error"], rounding["path_error"] = _path_error(product, path, np.outer(u[-1], v[0]), unit, whole)
+    direction = np.outer(u[-1], v[0])
+    values["path_error"], rounding["path_error"] = _path_error(product, path, direction, unit + whole.log(), overlaps)
     start = scaled(b[0]).norm()
     values["first_injection"], rounding["first_injection"] = first.norm().log(), unit + (later * start).log()
     for index, value in enumerate(jacobian.singular_values()):
@@ -85,13 +87,16 @@ def _of_logarithms(log_value: float, log_rounding: float, sigma: list[Wide], b: 
 
 
 def _path_error(
-    product: ScaledMatrix, path: Wide, direction: NDArray[np.float64], unit: float, whole: Wide
+    product: ScaledMatrix, path: Wide, direction: NDArray[np.float64], rounding: float, overlaps: list[float]
 ) -> tuple[float, float]:
-    if path.fraction == 0:
+    # an overlap is known to within rounding of 1, and where it is no more than that there is no path
+    lost = sum(8 * len(direction) * _EPS / abs(overlap) if overlap else math.inf for overlap in overlaps)
+    if path.fraction == 0 or lost >= 0.5:
         return math.nan, math.inf
     ideal = scaled(path.fraction * direction, path.exponent)
     size = Wide(abs(path.fraction), path.exponent)
-    return ((product - ideal).norm() / size).log(), unit + (whole / size).log()
+    error = ((product - ideal).norm() / size).log()
+    return error, float(np.logaddexp(rounding - size.log(), math.log(2 * lost) + np.logaddexp(0.0, error)))
 
 
 def _noise_ratio(jacobian: ScaledMatrix, u: NDArray[np.float64], rounding: float) -> tuple[float, float]:
