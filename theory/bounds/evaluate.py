@@ -51,8 +51,8 @@ def evaluate_bounds(
 
     Args:
         parameters: of the chain, as `make_chain` was given or `measure` gave them.
-        chain: one dense chain with these parameters. Its own u and v say what lies along and across; parameters measured
-            from a layer of gap 1, where they are not determined, may mean others.
+        chain: one dense chain with these parameters. Its own u and v say what lies along and across; parameters
+            measured from a layer of gap 1, where they are not determined, may mean others.
         thresholds: of the published statements' "near" and "much less than".
         blocks: block sizes of (T17); by default all of 1..L.
         frames: choices of (T25).
