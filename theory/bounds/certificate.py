@@ -62,8 +62,8 @@ def certify(parameters: ChainParameters) -> Certificate:
     Implements (T15), (T16) where `injection_coherent` is given, and (T14) for the regime: with xi = sup xi_l and
     kappa = inf kappa_l over l >= 2, "I" if sigma_l Lambda_max(kappa_l, xi) < 1 in every layer l >= 2, "II" if
     kappa > kappa_c(xi) and sigma_l Lambda_min(kappa, xi) > 1 in every layer l >= 2, else "coexistence" (also for
-    a chain of one layer, which has no rate). `certify_cone` says at least as much. For a chain with J_0 != 0 pass the parameters with the first
-    injection B_1 + A_1 J_0.
+    a chain of one layer, which has no rate). For a chain with J_0 != 0 pass the parameters with the first
+    injection B_1 + A_1 J_0. `certify_cone` says at least as much of J_L.
 
     Args:
         parameters: of the chain, L layers; alignment[0] is never read.
