@@ -21,8 +21,9 @@ def _spread(power: Any, x: NDArray[Any]) -> NDArray[np.int64]:
     return cut.reshape(cut.shape + (1,) * (x.ndim - cut.ndim))
 
 
-def _exponent(x: NDArray[Any]) -> NDArray[Any]:
-    return np.frexp(np.abs(x).max(axis=tuple(range(1, x.ndim)), initial=0))[1]
+def _exponent(x: NDArray[Any]) -> NDArray[np.int64]:
+    # frexp gives int32, in which LEAST_POWER would wrap round to 0.
+    return np.frexp(np.abs(x).max(axis=tuple(range(1, x.ndim)), initial=0))[1].astype(np.int64)
 
 
 def halved(x: NDArray[Any], power: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:

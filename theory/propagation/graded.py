@@ -99,7 +99,8 @@ def _rotate(
     a, b, t_a, t_b = rows[at, big], rows[at, small], log_scale[at, big], log_scale[at, small]
     cosine = np.sum(a * b, axis=-1)
     # x_a = e^{t_a} a, x_b = e^{t_b} b, ratio = e^{t_b - t_a} <= 1: the rotation by tan = ratio g makes them orthogonal.
-    ratio = np.where(np.isfinite(t_b), np.exp(np.where(np.isfinite(t_b), t_b - t_a, 0.0)), 0.0)
+    finite = np.isfinite(t_b)  # else b is a zero row, and a may be one
+    ratio = np.where(finite, np.exp(np.where(finite, t_b, 0.0) - np.where(finite, t_a, 0.0)), 0.0)
     spread = (1 - ratio) * (1 + ratio)
     below = spread + np.sqrt(spread * spread + (2 * ratio * cosine) ** 2)
     g = np.where(cosine == 0, 0.0, 2 * cosine / np.where(below > 0, below, 1.0))

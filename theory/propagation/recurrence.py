@@ -204,7 +204,8 @@ def propagate(
 
 def _first_is_finite(chain: Chain) -> bool:
     """J_1 = B_1 does not read A_1; every other entry that is not finite shows in a norm."""
-    return all(np.isfinite(leaf[:, 0]).all() for leaf in jax.tree.leaves((chain.u, chain.v, chain.residual)))
+    read = (chain.sigma, chain.u, chain.v, chain.residual)
+    return all(np.isfinite(leaf[:, 0]).all() for leaf in jax.tree.leaves(read))
 
 
 def _rounding(

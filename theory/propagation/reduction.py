@@ -89,8 +89,8 @@ def pulled_back(
         chain: unbatched, every gap above 0.
 
     Returns:
-        w of shape (L, d); xi and sigma of shape (L,); H of shape (d, d). The first three, each given a leading axis, are
-        what `log_singular_values` takes.
+        w of shape (L, d); xi and sigma of shape (L,); H of shape (d, d). The first three, each given a leading axis,
+        are what `log_singular_values` takes.
 
     Raises:
         ValueError: if the chain is batched, an entry is not finite, or a residual is not flat to 1e-8.

@@ -19,6 +19,12 @@ __all__ = ["LogSpectrum", "log_singular_values", "lyapunov_exponents"]
 EXTRA_COLUMNS = 8
 """Columns carried beyond those asked for: the k-th value then converges like (sigma_{k+9} / sigma_k)^4 a sweep."""
 
+PATIENCE = 3
+"""Sweeps before values that have not settled get twice the columns, and again after every second one more."""
+
+WIDE_DIMENSION, WIDEST_FRAME = 384, 96
+"""Up to this dimension a frame may grow to all d columns, where one sweep is exact; beyond it, to so many."""
+
 MAX_SWEEPS = 16
 """Passes through the depth, forward and backward in turn; separated values need three."""
 
@@ -107,7 +113,8 @@ def log_singular_values(
     layers are those of the chain's stored numbers, computed in float64 whatever their precision.
 
     Cost O(sweeps (L d^2 k + L k^3 + k^3)) for a dense chain, O(sweeps L d k (r + k)) for a factored one, where k counts
-    eight columns more than are asked for; three sweeps unless values k and k + 9 lie close together.
+    eight columns more than are asked for. Two or three sweeps do, unless values k and k + 9 lie close together: then
+    the frame grows, to all d columns up to d = 384 and to 96 beyond it, where values may end flagged as not converged.
 
     Args:
         chain: batched over any leading axes.
@@ -131,19 +138,18 @@ def log_singular_values(
     flat, batch = flat_batch(host_chain(chain, np.float64))
     refuse_non_finite(flat)
     n, columns = flat.sigma.shape[0], min(d, wanted + EXTRA_COLUMNS)
+    widest = d if d <= WIDE_DIMENSION else max(columns, min(d, WIDEST_FRAME))
     sizes = layer_sizes(flat)
-    found = _pass(flat, layers, _start(n, d, columns), sizes, True)
-    change = np.full((n, columns), np.inf)
+    before = found = _pass(flat, layers, _frame(n, d, columns), sizes, True)
+    change, converged = np.full((n, wanted), np.inf), np.zeros((n, wanted), dtype=bool)
     count, forward = 1, False
-    while count < sweeps:
-        before, found = found, _pass(flat, layers, found.frame, sizes, forward)
-        with np.errstate(invalid="ignore"):
-            change = np.where(before.log_value == found.log_value, 0.0, np.abs(before.log_value - found.log_value))
+    while count < sweeps and not converged.all():
+        frame = found.frame
+        if count >= PATIENCE and (count - PATIENCE) % 2 == 0:
+            frame = _widened(frame, min(widest, 2 * frame.shape[-1]))
+        before, found = found, _pass(flat, layers, frame, sizes, forward)
+        change, converged = _settled(before, found, wanted)
         count, forward = count + 1, not forward
-        settled = _settled(before, found, change)
-        if settled[:, :wanted].all():
-            break
-    converged = _settled(before, found, change)
 
     def shaped(field: Any) -> Any:
         return field[:, :wanted].reshape(*batch, wanted)
@@ -158,7 +164,7 @@ def log_singular_values(
     )
 
 
-def _start(n: int, d: int, columns: int) -> NDArray[np.float64]:
+def _frame(n: int, d: int, columns: int) -> NDArray[np.float64]:
     """The first frame: the identity where every column fits, else one fixed random frame."""
     if columns == d:
         return np.broadcast_to(np.eye(d), (n, d, d))
@@ -166,9 +172,23 @@ def _start(n: int, d: int, columns: int) -> NDArray[np.float64]:
     return np.broadcast_to(frame, (n, d, columns))
 
 
-def _settled(before: _Sweep, found: _Sweep, change: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Values that two sweeps agree on within both their roundings; one that neither resolves has no more to settle."""
-    return (change <= before.rounding + found.rounding) | ~(before.resolved | found.resolved)
+def _widened(frame: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
+    """The frame with fixed random columns beside it; its own stay first, as QR goes from left to right."""
+    n, d, before = frame.shape
+    if columns == before:
+        return frame
+    fresh = np.random.default_rng(columns).standard_normal((d, columns - before))
+    return np.linalg.qr(np.concatenate([frame, np.broadcast_to(fresh, (n, *fresh.shape))], axis=-1))[0]
+
+
+def _settled(before: _Sweep, found: _Sweep, wanted: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """What the last sweep changed, and whether that is within the rounding of both; of what neither resolves, nothing
+    more is to come."""
+    old, new = before.log_value[:, :wanted], found.log_value[:, :wanted]
+    with np.errstate(invalid="ignore"):
+        change = np.where(old == new, 0.0, np.abs(old - new))
+    lost = ~(before.resolved[:, :wanted] | found.resolved[:, :wanted])
+    return change, (change <= (before.rounding[:, :wanted] + found.rounding[:, :wanted])) | lost
 
 
 def lyapunov_exponents(chain: Chain, k: int | None = None) -> NDArray[np.float64]:
