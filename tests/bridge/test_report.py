@@ -102,6 +102,15 @@ def test_report_has_every_section_figure_and_claim(run, page):
     assert len(page.loads) == 2 * len(drawn) + 1
 
 
+def test_c5_has_its_scope_and_its_figure_inside_its_own_article(run):
+    text = (run / "report.html").read_text(encoding="utf-8")
+    (article,) = re.findall(r'<article class="claim" id="C5">.*?</article>', text, re.S)
+    claims = json.loads((run / "results.json").read_text(encoding="utf-8"))["claims"]
+    assert claims[4]["scope"] and claims[4]["scope"] in article
+    assert '<figure id="training">' in article
+    assert text.count('<figure id="training">') == text.count("<b>Scope.</b>") == 1
+
+
 def test_every_figure_says_how_to_read_it(page):
     assert "".join(page.words).count("How to read it.") == len([tag for tag in page.tags if tag == "figure"])
 
