@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -135,15 +137,20 @@ def _margin(
     return eps * (4 * a.shape[-1] * powers * carried + 8 * len(a))
 
 
+@partial(jax.jit, static_argnames=("bound", "depth"))
+def _made(free: Free, box: Box, bound: str, depth: int) -> tuple[Any, ...]:
+    chain = numbers(free, box, bound, depth)
+    v, lower = layers(free, chain)
+    return chain.alignment, chain.misalignment, chain.gap, chain.sigma, v, lower, injections(free, bound)
+
+
 def _build(free: Free, box: Box, spec: AttackSpec) -> tuple[Chain, ChainParameters]:
-    chosen = numbers(free, box, spec.bound, spec.depth)
-    v, lower = (np.asarray(x) for x in layers(free, chosen))
-    kappa, s, xi, sigma = (np.array(x) for x in (chosen.alignment, chosen.misalignment, chosen.gap, chosen.sigma))
+    made = _made(free, box, spec.bound, spec.depth)
+    kappa, s, xi, sigma, v, lower, b = (np.array(x) for x in made)
     u = np.zeros_like(v)
     u[:, 0] = 1.0
     residual = np.zeros((*v.shape, v.shape[-1]))
     residual[:, 1:, :] = sigma[:, None, None] * lower
-    b = np.asarray(injections(free, spec.bound))
     kappa[0] = s[0] = np.nan
     parameters = ChainParameters(
         sigma=sigma,
@@ -174,7 +181,7 @@ def _compare(
     if bound == "P2":
         return "growth a layer of layers 2..L repeated for ever", _periodic_growth(a[1:]), 0.0, False
     if bound == "T10":
-        pair = float(log_norms(np.asarray(second_compound(jnp.asarray(a))))[-1])
+        pair = float(log_norms(np.asarray(second_compound(a)))[-1])
         return "sigma_2 / sigma_1 of P_{L:1}", pair - 2 * product, log_product_ratio_upper(parameters), False
     if bound in ("P1", "T12"):
         kappa, xi = parameters.alignment, parameters.gap

@@ -20,6 +20,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from theory.attack.spec import CONE_BOUNDS, LARGEST_GAIN, AttackSpec
@@ -71,7 +72,10 @@ class Numbers(eqx.Module):
 
 
 def start(spec: AttackSpec, shared: bool) -> Free:
-    """Random starts, one a restart: isotropic directions and reflections, positions about the middle of the ranges."""
+    """Random starts, one a restart: isotropic directions and reflections, positions about the middle of the ranges.
+
+    NumPy arrays, so that the starts are the same bits on every machine.
+    """
     n, depth, count = spec.dimension - 1, spec.depth, spec.restarts
     positions = 1 if shared else depth
     shapes = [
@@ -85,8 +89,8 @@ def start(spec: AttackSpec, shared: bool) -> Free:
         (depth, n),
         (depth, 2),
     ]
-    keys = jax.random.split(jax.random.key(spec.seed), len(shapes))
-    drawn = [jax.random.normal(key, (count, *shape), jnp.float64) for key, shape in zip(keys, shapes, strict=True)]
+    rng = np.random.default_rng(spec.seed)
+    drawn: list[Any] = [rng.standard_normal((count, *shape)) for shape in shapes]
     return Free(*drawn[:7], across=(drawn[7], drawn[8]))
 
 

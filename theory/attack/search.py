@@ -140,7 +140,7 @@ def _optimizer(steps: int) -> optax.GradientTransformation:
 
 
 def _begin(spec: AttackSpec, space: Ranges) -> _State:
-    free: Any = start(spec, space.shared)
+    free: Any = jax.tree.map(jnp.asarray, start(spec, space.shared))
     return _State(free, _optimizer(spec.steps).init(free), free, jnp.full(spec.restarts, -jnp.inf))
 
 
