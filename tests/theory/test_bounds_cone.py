@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import theory
 from observables import ChainParameters
 from tests.helpers.adverse import adverse_chain
-from tests.helpers.chains import EPS, random_parameters, seeds, uniform_parameters
+from tests.helpers.chains import EPS, dense_jacobian, random_parameters, rounding, seeds, uniform_parameters
 from theory.bounds import _cone_step, cone, growth
 from theory.bounds._layers import product_layers, wide_layers
 from theory.bounds._wide import Wide, wide
@@ -77,6 +77,29 @@ def test_T27_holds_for_adverse_chains(seed: int, depth: int, d: int, m: int) -> 
         chain = adverse_chain(parameters, d, m, rng, sense)  # pyright: ignore[reportArgumentType]
         check(parameters, chain)
         check(replace(parameters, injection_coherent=None), chain)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=seeds(), depth=st.sampled_from([1, 3, 8, 24]), d=st.integers(2, 6), m=st.integers(1, 4))
+def test_T27_says_how_near_the_jacobian_is_to_a_known_rank_one_matrix(seed: int, depth: int, d: int, m: int) -> None:
+    rng = np.random.default_rng(seed)
+    parameters = coherent_parameters(rng, depth, m)
+    certificate = theory.certify_cone(parameters)
+    if certificate.direction != "coherent":
+        return
+    chain = adverse_chain(parameters, d, m, rng, "slow")
+    jacobian, size = dense_jacobian(chain.propagators, chain.injections), 0.0
+    for sigma, b in zip(parameters.sigma, chain.injections, strict=True):
+        size = sigma * size + np.linalg.norm(b, 2)
+    x, u = jacobian[:, 0], chain.u[-1]
+    g = jacobian.T @ u / (u @ x)
+    # relative to <u, x>, on which both x and g are scaled
+    slack = 4 * rounding(depth, max(d, m)) * size / abs(u @ x)
+    assert np.linalg.norm(x - u * (u @ x)) / abs(u @ x) <= math.exp(certificate.log_tilt) + slack
+    drift = math.exp(certificate.log_drift)
+    assert np.linalg.norm(g - np.eye(m)[0]) <= drift + slack * (1 + drift)
+    rest = np.linalg.norm(jacobian - np.outer(x, g), 2)
+    assert rest <= math.exp(certificate.log_rank_one_error) + slack * size * (1 + drift)
 
 
 def regime_two(depth: int, **fields: float) -> ChainParameters:
