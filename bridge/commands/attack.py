@@ -28,7 +28,7 @@ def attack(
         str,
         typer.Option(
             help="What to attack: growth or decay at the given gap and alignment; P1 or P2, the published bounds; T8, "
-            "T9, T9-product, T10, T12, T15, T16, T27, the rigorous ones; product-upper, product-lower, two tempting ones."
+            "T9, T9-product, T10, T12, T15, T16, T27, the rigorous; product-upper, product-lower, two tempting ones."
         ),
     ] = "growth",
     depth: Annotated[int, typer.Option(help="Number of layers L, at least 2.")] = 24,
