@@ -121,14 +121,27 @@ def test_one_dimension_is_a_product_of_numbers() -> None:
 
 
 def test_alignment_near_1_keeps_its_angle() -> None:
-    """kappa = 1 - 1e-12 is s = 1.4e-6; 1 - kappa^2 in one rounding would give it to 1e-4 only."""
-    kappa = 1 - 1e-12
+    """s = 1.6e-4 here; the root of 1 - kappa^2, which loses delta^2 = 1.7e-16 of kappa = 1 - delta, errs by 1e-13."""
+    kappa = 1 - 1.3e-8
     for isometry in ("haar", "reflection"):
         chain = theory.flat_chain(6, 5, np.random.default_rng(5), gap=0.2, alignment=kappa, isometry=isometry)
         across = chain.v[1:] - np.sum(chain.v[1:] * chain.u[:-1], axis=1)[:, None] * chain.u[:-1]
         s = np.sqrt((1 - kappa) * (1 + kappa))
         # rounding of unit vectors is 1e-16 absolute
-        np.testing.assert_allclose(np.linalg.norm(across, axis=1), s, atol=8 * eps(chain))
+        np.testing.assert_allclose(np.linalg.norm(across, axis=1), s, atol=8 * eps(chain), rtol=0)
+
+
+def test_residual_singular_vectors_of_a_profile_are_isotropic() -> None:
+    """E x_2^2 = 1 / d for either leading singular vector of R, uniform over the sphere when u and v are."""
+    n, d = 2000, 4
+    chain = theory.profile_chain(
+        1, d, np.random.default_rng(17), residual_values=[0.5, 0.1, 0], alignment=1, batch=(n,)
+    )
+    left, _, right = np.linalg.svd(chain.residual[:, 0])
+    for vectors in (left[:, :, 0], right[:, 0, :]):
+        squares = vectors**2
+        # Var x^2 = 2 (d - 1) / (d^2 (d + 2))
+        assert np.abs(squares.mean(axis=0) - 1 / d).max() < 4 * np.sqrt(2 * (d - 1) / (d**2 * (d + 2)) / n)
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e150])
@@ -277,6 +290,8 @@ def test_T11_embedded_twisted_chains_have_the_plane_chains_products() -> None:
         a = chain.propagators
         products.append(np.linalg.svd(a[2] @ a[1] @ a[0], compute_uv=False)[:2])
     np.testing.assert_allclose(products[0], products[1], rtol=9 * 40 * eps(plane))
+    np.testing.assert_array_equal(plane.v[0], plane.v[1])  # entry 0 of an array is not read
+    np.testing.assert_array_equal(theory.twisted_chain([np.nan], 0.5, 1).v[0], [1, 0])
     layer = theory.twisted_chain(0.6, 0.5, 1).propagators[0]
     np.testing.assert_allclose(layer, [[0.6, 0.8], [0.4, -0.3]], atol=4 * eps(plane))
     layer = theory.twisted_chain(0.6, 0.5, 1, sense="slowest").propagators[0]

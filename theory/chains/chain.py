@@ -206,7 +206,7 @@ def _dense_triples(a: NDArray[np.float64]) -> tuple[Any, Any, Any, Any]:
 
 
 def _factored_triples(chain: Chain, residual: Factored) -> tuple[Any, Any, Any, Any]:
-    """Two leading singular values, ||R||_F, u and v of each layer, with no d x d matrix made."""
+    """Leading singular values, ||R||_F, u and v of each layer, with no d x d matrix made."""
     shift, left, right, sigma, u, v = (
         _finite(leaf, "propagators")
         for leaf in (residual.shift, residual.left, residual.right, chain.sigma, chain.u, chain.v)
@@ -214,7 +214,8 @@ def _factored_triples(chain: Chain, residual: Factored) -> tuple[Any, Any, Any, 
     left = np.concatenate([left, (sigma[:, None] * u)[:, :, None]], axis=-1)
     right = np.concatenate([right, v[:, :, None]], axis=-1)
     s, first, second = leading_triples(shift, left, right)
+    # The other singular values are |shift|, and none exceeds s[:, 1]: `right` has at least 2 columns, so that span Q
+    # holds a plane of vectors it sends to 0.
     unseen = chain.dimension - s.shape[1]
     rest = np.concatenate([s[:, 1:], np.abs(shift)[:, None] * np.sqrt(unseen)], axis=1)
-    runner_up = np.maximum(np.max(s[:, 1:2], axis=1, initial=0.0), np.abs(shift) if unseen else 0.0)
-    return np.stack([s[:, 0], runner_up], axis=1), np.linalg.norm(rest, axis=1), first, second
+    return s, np.linalg.norm(rest, axis=1), first, second
