@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -34,16 +35,26 @@ def weighted_growth(example: Example, bound: Bound) -> Verdict | None:
     return above(bound(example.parameters), float(example.singular_values[0]), error, exponent * LN2, margin)
 
 
+_PUSHED: WeakKeyDictionary[Example, tuple[ConeCertificate, ...]] = WeakKeyDictionary()
+
+
+def _certificates(example: Example) -> tuple[ConeCertificate, ...]:
+    """Of the example's parameters as they are, pushed up and pushed down: each law reads one field of them."""
+    if example not in _PUSHED:
+        sides = (example.parameters, pushed(example, up=True), pushed(example, up=False))
+        _PUSHED[example] = tuple(theory.certify_cone(side) for side in sides)
+    return _PUSHED[example]
+
+
 def _drift(example: Example, name: str) -> float:
     """What rounding may do to a field of the cone certificate; NaN where it decides whether there is a cone.
 
     A cone's slope is a quotient of differences, so its rounding is that of its inputs magnified; pushing all inputs by
     16 eps both ways measures how much, and a factor of 4 allows for inputs that were pushed against each other.
     """
-    exact = getattr(theory.certify_cone(example.parameters), name)
+    exact, *sides = (getattr(certificate, name) for certificate in _certificates(example))
     if not math.isfinite(exact):
         return math.nan
-    sides = [getattr(theory.certify_cone(pushed(example, up=up)), name) for up in (True, False)]
     if not all(math.isfinite(side) for side in sides):
         return math.nan
     return 4 * max(abs(side - exact) for side in sides) + 16 * EPS * (example.depth + abs(exact))
@@ -106,7 +117,7 @@ def rank_one(name: str) -> Callable[[Example, Bound], Verdict | None]:
     """||J - x g^T||, the tilt of x or the drift of g, x = J w and g = J^T u / <u, x>."""
 
     def check(example: Example, bound: Bound) -> Verdict | None:
-        certificate = theory.certify_cone(example.parameters)
+        certificate = _certificates(example)[0]
         if certificate.direction == "none":
             return None
         margin, known = _drift(example, name), _direction(example, certificate)
@@ -173,7 +184,7 @@ def block_bounds(example: Example, bound: Bound) -> Verdict | None:
 
 
 def frame_bounds(example: Example, bound: Bound) -> Verdict | None:
-    """T25: sigma_1 .. sigma_r of J_L from both sides and sigma_{r+1}, for one choice of frames and rank.
+    """T25: sigma_1 .. sigma_r of J_L from both sides and sigma_{r+1}, for one choice of frames and rank and for u_l.
 
     An error of a layer's four blocks is at most d eps sigma_l; e + y carries it on by at most 2 sigma a layer.
     """
@@ -182,16 +193,21 @@ def frame_bounds(example: Example, bound: Bound) -> Verdict | None:
     d, context = example.dimension, example.injections.shape[2]
     choice = FRAMES[(example.depth + d) % len(FRAMES)]
     a, b = _dense(example)
-    certificate = bound(a, choice, 1 + (example.depth + context) % d, b)
+    certificates = [
+        bound(a, choice, 1 + (example.depth + context) % d, b),
+        bound(a, example.u[:, :, None], None, b),
+    ]
     _, _, error, unit = parts_of(example)
     s = np.concatenate([np.linalg.svd(example.jacobian.matrix, compute_uv=False), np.zeros(d + 1)])
     noise = error * 2**example.depth
     margin = 16 * EPS * (example.depth + abs(unit)) + example.log_rounding
-    rank = certificate.rank
-    verdicts = [above(float(certificate.log_next_upper), float(s[rank]), noise, unit, margin)]
-    for index in range(rank):
-        verdicts.append(above(float(certificate.log_upper[index]), float(s[index]), noise, unit, margin))
-        verdicts.append(below(float(certificate.log_lower[index]), float(s[index]), noise, unit, margin))
+    verdicts = []
+    for certificate in certificates:
+        rank = certificate.rank
+        verdicts.append(above(float(certificate.log_next_upper), float(s[rank]), noise, unit, margin))
+        for index in range(rank):
+            verdicts.append(above(float(certificate.log_upper[index]), float(s[index]), noise, unit, margin))
+            verdicts.append(below(float(certificate.log_lower[index]), float(s[index]), noise, unit, margin))
     return _least(verdicts)
 
 

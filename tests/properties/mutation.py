@@ -22,7 +22,14 @@ SWAPPED = {
     "p_high": ("q_high",),
     "q_high": ("p_high",),
 }
-OPPOSITE = {"max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum", "prod": "sum"}
+OPPOSITE = {
+    "max": "min",
+    "min": "max",
+    "maximum": "minimum",
+    "minimum": "maximum",
+    "wide_max": "wide_min",
+    "wide_min": "wide_max",
+}
 COMPARED = {ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt}
 
 
@@ -39,8 +46,10 @@ class Mutant:
     function: Callable[..., Any]
 
 
-def mutants(module: ModuleType, targets: tuple[str, ...], entry: str) -> Iterator[Mutant]:
-    """Every mutant of the functions named, seen through one entry point of their module.
+def mutants(
+    module: ModuleType, targets: tuple[str, ...], entry: str, through: ModuleType | None = None
+) -> Iterator[Mutant]:
+    """Every mutant of the functions named, seen through one entry point of their module, or of one that imports it.
 
     Each numeric constant of the arithmetic times 0.98 and times 1.02; s, kappa and xi, p+ and q+ exchanged at each use;
     each sum, difference, product and quotient reduced to either operand; max and min exchanged; hypot reduced to either
@@ -52,11 +61,13 @@ def mutants(module: ModuleType, targets: tuple[str, ...], entry: str) -> Iterato
         original = functions[target]
         count = sum(1 for _ in ast.walk(original))
         for index in range(count):
-            for change, replacement in _changes(original, _at(original, index)):
+            for change, replacement in _changes(module, original, _at(original, index)):
                 changed = copy.deepcopy(tree)
                 function = next(n for n in changed.body if isinstance(n, ast.FunctionDef) and n.name == target)
                 _replace(function, index, replacement)
-                yield Mutant(f"{target}: {change}, in {_statement(original, index)}", _execute(module, changed, entry))
+                yield Mutant(
+                    f"{target}: {change}, in {_statement(original, index)}", _execute(module, changed, through)[entry]
+                )
 
 
 def _at(root: ast.AST, index: int) -> ast.AST:
@@ -107,7 +118,7 @@ def _name(node: ast.AST) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _changes(function: ast.FunctionDef, node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+def _changes(module: ModuleType, function: ast.FunctionDef, node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     if _outside(function, node):
         return
     text = ast.unparse(node) if isinstance(node, ast.expr) else ""
@@ -132,7 +143,7 @@ def _changes(function: ast.FunctionDef, node: ast.AST) -> Iterator[tuple[str, as
         if name in ("hypot", "wide_hypot"):
             for argument in node.args:
                 yield f"{text} -> {ast.unparse(argument)}", argument
-        elif name in OPPOSITE:
+        elif name in OPPOSITE and (hasattr(module, OPPOSITE[name]) or not hasattr(module, name)):
             function = copy.deepcopy(node.func)
             if isinstance(function, ast.Attribute):
                 function.attr = OPPOSITE[name]
@@ -154,7 +165,12 @@ def _replace(root: ast.AST, index: int, replacement: ast.AST) -> None:
                 return
 
 
-def _execute(module: ModuleType, tree: ast.Module, entry: str) -> Callable[..., Any]:
+def _execute(module: ModuleType, tree: ast.Module, through: ModuleType | None) -> dict[str, Any]:
     namespace: dict[str, Any] = {"__name__": module.__name__, "__file__": module.__file__}
     exec(compile(ast.fix_missing_locations(tree), f"mutant of {module.__name__}", "exec"), namespace)
-    return namespace[entry]
+    if through is None:
+        return namespace
+    outer: dict[str, Any] = {"__name__": through.__name__, "__file__": through.__file__}
+    exec(compile(inspect.getsource(through), f"beside a mutant of {module.__name__}", "exec"), outer)
+    outer.update({name: namespace[name] for name in namespace["__all__"]})
+    return outer

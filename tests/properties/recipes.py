@@ -36,7 +36,7 @@ CHOICES = {
     "alignment_mode": ("constant", "varying", "cone", "near one", "critical", "zero", "one", "corners"),
     "gap_mode": ("constant", "small", "varying", "zero", "one", "corners"),
     "sigma_mode": ("one", "varying", "contracting", "zeros"),
-    "injection_mode": ("coherent", "adversarial", "random", "none", "sparse", "first"),
+    "injection_mode": ("coherent", "leaning", "adversarial", "random", "none", "sparse", "first"),
     "scale_mode": ("one", "large", "small", "layers", "injections", "all"),
 }
 
@@ -204,6 +204,12 @@ def _injections(
         b = np.zeros(depth)
     injection = np.zeros((depth, d, m))
     coherent = along * (rng.choice([-1.0, 1.0], depth) if mode == "adversarial" else 1.0)
+    if mode == "leaning" and m > 1:
+        # Coherent on e_1 in part only: the rest of u_l^T B_l is along another direction of the context, of any sign.
+        share = rng.uniform(rng.random(), 1, depth)
+        coherent = along * share
+        rest = along * np.sqrt((1 - share) * (1 + share)) * rng.choice([-1.0, 1.0], depth)
+        injection[:, :, 1] = rest[:, None] * frames[:, :, 0]
     injection[:, :, 0] = coherent[:, None] * frames[:, :, 0]
     if mode == "adversarial" and d > 1:
         sign = rng.choice([-1.0, 1.0], depth)

@@ -202,6 +202,7 @@ EDGES: tuple[Example, ...] = (
     _aligned_series(12, 1.01),
     _aligned_series(12, [0.985] * 6 + [0.01] + [0.985] * 5),
     plane([0.5] * 14, [0.0, *[0.9] * 13], sense=FAST, injections=[[1.0, 0.7]] * 14),
+    plane([1.0, 0.9], [0.5, 0.0], sense=FAST),
 )
 """Chains just outside a bound's hypotheses, where it must not speak, and some in which one layer is unlike the rest."""
 
@@ -215,6 +216,13 @@ SHARP: dict[str, tuple[Sharp, ...]] = {
         _one("one layer", plane([1.0], [0.3], sense=FAST, sigma=1.7)),
         _one("aligned", plane([1.0] * 3, [0.3, 0.2, 0.1], sense=FAST, sigma=[1.7, 0.4, 1.2])),
         _one("no gap", plane([0.9] * 3, [0.0] * 3, sense=FAST, sigma=1.1)),
+        *_pairs(FAST, 1.1),
+    ),
+    "T28": (
+        _one("one layer", plane([1.0], [0.3], sense=FAST, sigma=1.7)),
+        _one("aligned", plane([1.0, 1.0], [0.5, 0.01], sense=FAST, sigma=[1.7, 0.4])),
+        _one("no gap", plane([0.9] * 3, [0.0] * 3, sense=FAST, sigma=1.1)),
+        _one("across and back", plane([1.0, 0.0, 0.0, 0.0], [1.0, 0.3, 0.3, 0.3], sense=FAST)),
         *_pairs(FAST, 1.1),
     ),
     "T9 uniform": (
@@ -242,5 +250,23 @@ SHARP: dict[str, tuple[Sharp, ...]] = {
     "T15 lower": _jacobian_lower(),
     "T15 noise": (_jacobian_second()[0], _jacobian_lower()[1]),
     "T16": _coherent(),
+    "T25": (
+        _one(
+            "frames u, what left comes back",
+            plane(
+                [1.0, 0.6, 0.8], [0.3, 0.0, 0.0], sense=FAST, injections=[[1.0, 0.5], [0.2, 0.1], [0.3, 0.0]], sigma=1.3
+            ),
+        ),
+        _one(
+            "frames u, what came back leaves again",
+            plane(
+                [1.0, 0.6, 0.0],
+                [0.3, 0.0, 0.9],
+                sense=FAST,
+                sigma=[1.0, 1.0, 2.0],
+                injections=[[1.0, 0.3], [0.2, 0.4], [0.0, 0.0]],
+            ),
+        ),
+    ),
 }
 """By law. (T24) is an identity and needs none; the Frobenius forms are those of rank-one injections."""
