@@ -147,9 +147,11 @@ def _draw(rows: list[dict[str, Any]], out: Path) -> None:
     judged = [row for row in rows if row["decides"]]
     save(training_curves(judged, ("alignment", "gap", "gain")), out, "training-curves")
     save(training_effects(rows), out, "training-effects")
-    others = [row for row in rows if not row["decides"] and row["side"] == "above"]
-    if others:
-        save(training_curves(others, ("alignment", "gap", "gain")), out, "training-curves-aligned")
+    for network in dict.fromkeys(row["spec"]["network"] for row in rows):
+        others = [row for row in rows if row["spec"]["network"] == network and not row["decides"]]
+        aligned = [row for row in others if row["side"] == "above"]
+        if aligned:
+            save(training_curves(aligned, ("alignment", "gap", "gain")), out, f"training-curves-aligned-{network}")
 
 
 def _without_curves(details: dict[str, Any]) -> dict[str, Any]:

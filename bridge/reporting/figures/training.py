@@ -34,6 +34,7 @@ def training_curves(
 
     Args:
         rows: summaries of conditions, as `theory.claims.training.summary` makes them; one column a kind of network.
+            At most nine that differ in more than their network: beyond, colours come again.
         quantities: among QUANTITIES; one row of panels each.
         narrow: one column.
     """
@@ -42,9 +43,10 @@ def training_curves(
         return style.nothing("No training was run.", narrow=narrow)
     labels = list(dict.fromkeys(_curve_label(row) for row in rows))
     colours = {label: _COLOURS[index % len(_COLOURS)] for index, label in enumerate(labels)}
-    figure, axes = style.grid_of_panels(
-        len(quantities) * len(networks), columns=len(networks), height=2.5, narrow=narrow
-    )
+    # One network alone has its quantities side by side.
+    columns = len(networks) if len(networks) > 1 else len(quantities)
+    count = len(quantities) * len(networks)
+    figure, axes = style.grid_of_panels(count, columns=columns, height=2.5, narrow=narrow)
     panels = [(quantity, network) for quantity in quantities for network in networks]
     for one, (quantity, network) in zip(axes, panels, strict=True):
         chosen = [row for row in rows if row["spec"]["network"] == network]
