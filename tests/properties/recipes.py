@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import theory
 from observables import ChainParameters
+from tests.properties.constructed import CONSTRUCTORS, constructed
 from tests.properties.examples import EPS, Array, Example
 
 __all__ = ["CHOICES", "FAMILIES", "Recipe", "build"]
@@ -30,7 +31,9 @@ FAMILIES = (
     "residual I + F",
     "Gaussian",
     "orthogonal",
+    *CONSTRUCTORS,
 )
+"""Built here, measured here, and built by the package, each under its own name."""
 
 CHOICES = {
     "alignment_mode": ("constant", "varying", "cone", "near one", "critical", "zero", "one", "corners"),
@@ -70,8 +73,11 @@ def build(recipe: Recipe) -> Example:
     rng = np.random.default_rng(recipe.seed)
     if recipe.family in MEASURED:
         return _measured(recipe, rng)
-    d = max(recipe.dimension, 2) if recipe.family.startswith("twisted") else recipe.dimension
+    planar = recipe.family.startswith("twisted") or recipe.family in ("low_rank_chain", "profile_chain")
+    d = max(recipe.dimension, 2) if planar else recipe.dimension
     sigma, gap, alignment, across = _numbers(recipe, d, rng)
+    if recipe.family in CONSTRUCTORS:
+        return _of_package(recipe, d, (sigma, gap, alignment), rng)
     frames, turns, signs = _geometry(recipe, d, rng)
     diagonal = _profile(recipe, d, gap, rng) * signs
     diagonal[:, 0] = 1.0
@@ -241,6 +247,24 @@ def _generated(recipe: Recipe, d: int, numbers: tuple[Array, Array, Array, Array
     u, v = np.asarray(chain.u), np.asarray(chain.v)
     known = sigma, gap, alignment, across if recipe.alignment_mode == "near one" else None
     return _example(recipe, known, np.asarray(chain.propagators), u, v, injected, rng, 0.0, None)
+
+
+def _of_package(recipe: Recipe, d: int, numbers: tuple[Array, Array, Array], rng: np.random.Generator) -> Example:
+    """A chain of the package's constructors, by its own u and v."""
+    kind = recipe.injection_mode, recipe.context
+    chain = constructed(recipe.family, d, numbers, 3 * recipe.gap, kind, rng)
+    u, v, layers = (np.asarray(x, dtype=np.float64) for x in (chain.u, chain.v, chain.propagators))
+    sigma, gap, alignment = numbers
+    across, angle = None, 0.0
+    if recipe.family in ("residual_chain", "gaussian_chain", "orthogonal_chain"):
+        values = np.linalg.svd(layers, compute_uv=False)
+        sigma, angle = np.asarray(chain.sigma, dtype=np.float64), 16 * d * EPS
+        gap = values[:, 1] / np.where(values[:, 0] > 0, values[:, 0], 1.0) if d > 1 else np.zeros(recipe.depth)
+        overlap = np.concatenate([[1.0], np.einsum("ld,ld->l", v[1:], u[:-1])])
+        off = np.concatenate([[0.0], np.linalg.norm(v[1:] - overlap[1:, None] * u[:-1], axis=1)])
+        alignment, across = np.clip(overlap, 0.0, 1.0), np.clip(off, 0.0, 1.0)
+    injected = _split(np.asarray(chain.injections, dtype=np.float64), u)
+    return _example(recipe, (sigma, gap, alignment, across), layers, u, v, injected, rng, angle, None)
 
 
 def _measured(recipe: Recipe, rng: np.random.Generator) -> Example:

@@ -137,7 +137,7 @@ def conical() -> tuple[Example, ...]:
                 injection_mode=("leaning", "random", "adversarial", "coherent", "first")[index % 5],
             )
         )
-        for index in range(160)
+        for index in range(100)
     )
 
 
