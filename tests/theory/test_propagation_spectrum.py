@@ -111,17 +111,19 @@ def test_a_part_of_the_depth_is_the_product_of_that_part() -> None:
         np.testing.assert_allclose(found.log_value, np.log(np.linalg.svd(product)[1]), atol=64 * EPS)
 
 
-def test_unseparated_values_are_flagged_and_never_too_large() -> None:
-    """Residual layers leave no gap between neighbours: a frame finds each from below and says that it moves."""
+def test_unseparated_values_are_found_in_the_end_and_flagged_before() -> None:
+    """Residual layers leave little between neighbours: a frame finds each from below and says that it moves."""
     rng = np.random.default_rng(5)
     chain = theory.residual_chain(20, 120, rng, strength=0.6, rank=2)
     exact = np.log(theory.products(chain, last_only=True).singular_values()[:3])
     exact += theory.products(chain, last_only=True).log_scale
     hasty = theory.log_singular_values(chain, 3, max_sweeps=2)
     assert not hasty.converged.any() and hasty.sweeps == 2
-    assert (hasty.log_value <= exact + 1e-12).all()
+    assert (hasty.log_value < exact - 1e-3).all()
     patient = theory.log_singular_values(chain, 3)
-    assert (np.abs(patient.log_value - exact) < np.abs(hasty.log_value - exact)).all()
+    assert patient.converged.all() and patient.sweeps > 5
+    # Each of 20 layers rounds by a few eps at ||A_l|| of about 1.5, in either route.
+    np.testing.assert_allclose(patient.log_value, exact, atol=20 * 64 * EPS)
 
 
 def test_factored_and_dense_chains_have_one_spectrum() -> None:

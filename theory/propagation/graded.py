@@ -54,15 +54,16 @@ def unit_rows(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
         return scaled / np.where(length > 0, length, 1.0), (np.log(length) + np.log(largest))[..., 0]
 
 
-def orthogonalised(graded: GradedRows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """ln of the singular values of T, descending, and the rotation W with T = W S V^T, by one-sided Jacobi on rows.
+def orthogonalised(graded: GradedRows) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """ln of the singular values of T, descending, and W and V of T = W S V^T, by one-sided Jacobi on rows.
 
     Jacobi on rows D U, D diagonal and U of unit rows, finds every singular value to a relative error of eps cond(U)
     whatever D is (Demmel and others 1999); here D is kept as logarithms. k / 2 pairs are turned at a time (a round
     robin).
 
     Returns:
-        Shapes (n, k) and (n, k, k), columns of W in the order of the values.
+        Shapes (n, k), (n, k, k) and (n, k, k), columns of W and V in the order of the values; a column of V is 0 where
+        the value is.
     """
     rows, log_size = unit_rows(graded.rows)
     log_scale = graded.exponent * np.log(2.0) + log_size
@@ -82,7 +83,8 @@ def orthogonalised(graded: GradedRows) -> tuple[NDArray[np.float64], NDArray[np.
             break
     down = np.argsort(-log_scale, axis=1, kind="stable")
     log_values = np.take_along_axis(log_scale, down, axis=1)
-    return log_values, np.swapaxes(np.take_along_axis(turn, down[:, :, None], axis=1), 1, 2)
+    left, right = (np.swapaxes(np.take_along_axis(x, down[:, :, None], axis=1), 1, 2) for x in (turn, rows))
+    return log_values, left, right
 
 
 def _rotate(

@@ -17,16 +17,10 @@ from theory.propagation.graded import GradedRows, orthogonalised
 __all__ = ["LogSpectrum", "log_singular_values", "lyapunov_exponents"]
 
 EXTRA_COLUMNS = 8
-"""Columns carried beyond those asked for: the k-th value then converges like (sigma_{k+9} / sigma_k)^4 a sweep."""
+"""Columns carried beyond those asked for: separated values then need no more than the first sweeps."""
 
-PATIENCE = 3
-"""Sweeps before values that have not settled get twice the columns, and again after every second one more."""
-
-WIDE_DIMENSION, WIDEST_FRAME = 384, 96
-"""Up to this dimension a frame may grow to all d columns, where one sweep is exact; beyond it, to so many."""
-
-MAX_SWEEPS = 16
-"""Passes through the depth, forward and backward in turn; separated values need three."""
+MAX_SWEEPS = 60
+"""Passes through the depth, forward and backward in turn; separated values need two or three."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,16 +57,18 @@ class LogSpectrum:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sweep:
-    """What one pass found: the frame it ends in, turned to singular vectors, and the values."""
+    """What one pass found: approximate singular vectors at its end and at its start, and the values."""
 
     frame: NDArray[np.float64]
+    start: NDArray[np.float64]
     log_value: NDArray[np.float64]
     resolved: NDArray[np.bool_]
     rounding: NDArray[np.float64]
 
 
-def _pass(chain: Chain, layers: range, frame: NDArray[np.float64], sizes: NDArray[np.float64], forward: bool) -> _Sweep:
-    n, d, k = frame.shape
+def _pass(chain: Chain, layers: range, start: NDArray[np.float64], sizes: NDArray[np.float64], forward: bool) -> _Sweep:
+    n, d, k = start.shape
+    frame = start
     graded = GradedRows(n, k)
     eps = float(np.finfo(np.float64).eps)
     lost, floor = np.zeros((n, k)), np.zeros((n, k))
@@ -88,13 +84,13 @@ def _pass(chain: Chain, layers: range, frame: NDArray[np.float64], sizes: NDArra
             floor += np.log(np.maximum(size, noise))
             lost += 2.0 * eps * sizes[:, layer, None] / np.where(size > noise, size, np.inf)
         graded.multiply(r)
-    log_value, turn = orthogonalised(graded)
+    log_value, left, right = orthogonalised(graded)
     # Unresolved values are the smallest ones: the floors of their layers stand in for them.
     order = np.argsort(~resolved, axis=1, kind="stable")
     resolved = np.take_along_axis(resolved, order, axis=1)
     floor = np.take_along_axis(floor, order, axis=1)
     log_value = np.where(resolved, log_value, np.fmax(log_value, floor))
-    return _Sweep(frame @ turn, log_value, resolved, np.take_along_axis(lost, order, axis=1))
+    return _Sweep(frame @ left, start @ right, log_value, resolved, np.take_along_axis(lost, order, axis=1))
 
 
 def log_singular_values(
@@ -112,9 +108,9 @@ def log_singular_values(
     which the transposed product is swept backward, and so on until a sweep changes nothing beyond rounding. The
     layers are those of the chain's stored numbers, computed in float64 whatever their precision.
 
-    Cost O(sweeps (L d^2 k + L k^3 + k^3)) for a dense chain, O(sweeps L d k (r + k)) for a factored one, where k counts
-    eight columns more than are asked for. Two or three sweeps do, unless values k and k + 9 lie close together: then
-    the frame grows, to all d columns up to d = 384 and to 96 beyond it, where values may end flagged as not converged.
+    Cost O(sweeps (L d^2 k + L k^3)) for a dense chain, O(sweeps L d k (r + k)) for a factored one, where k counts eight
+    columns more than are asked for, threefold from the third sweep on. Two or three sweeps do, unless values k and
+    k + 9 lie close together; then it may be dozens, and beyond `max_sweeps` the values are flagged.
 
     Args:
         chain: batched over any leading axes.
@@ -138,18 +134,15 @@ def log_singular_values(
     flat, batch = flat_batch(host_chain(chain, np.float64))
     refuse_non_finite(flat)
     n, columns = flat.sigma.shape[0], min(d, wanted + EXTRA_COLUMNS)
-    widest = d if d <= WIDE_DIMENSION else max(columns, min(d, WIDEST_FRAME))
     sizes = layer_sizes(flat)
-    before = found = _pass(flat, layers, _frame(n, d, columns), sizes, True)
+    history = [_pass(flat, layers, _frame(n, d, columns), sizes, True)]
     change, converged = np.full((n, wanted), np.inf), np.zeros((n, wanted), dtype=bool)
-    count, forward = 1, False
+    count = 1
     while count < sweeps and not converged.all():
-        frame = found.frame
-        if count >= PATIENCE and (count - PATIENCE) % 2 == 0:
-            frame = _widened(frame, min(widest, 2 * frame.shape[-1]))
-        before, found = found, _pass(flat, layers, frame, sizes, forward)
-        change, converged = _settled(before, found, wanted)
-        count, forward = count + 1, not forward
+        found = _pass(flat, layers, _next_frame(history, columns), sizes, count % 2 == 0)
+        change, converged = _settled(history[-1], found, wanted)
+        history, count = [*history[-3:], found], count + 1
+    found = history[-1]
 
     def shaped(field: Any) -> Any:
         return field[:, :wanted].reshape(*batch, wanted)
@@ -172,13 +165,16 @@ def _frame(n: int, d: int, columns: int) -> NDArray[np.float64]:
     return np.broadcast_to(frame, (n, d, columns))
 
 
-def _widened(frame: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
-    """The frame with fixed random columns beside it; its own stay first, as QR goes from left to right."""
-    n, d, before = frame.shape
-    if columns == before:
-        return frame
-    fresh = np.random.default_rng(columns).standard_normal((d, columns - before))
-    return np.linalg.qr(np.concatenate([frame, np.broadcast_to(fresh, (n, *fresh.shape))], axis=-1))[0]
+def _next_frame(history: list[_Sweep], columns: int) -> NDArray[np.float64]:
+    """The last sweep's vectors at the end it came to and, beside them, those of the two sweeps before that began there.
+
+    The best combination of the three is found by the sweep itself: the conjugate-gradient step of LOBPCG (Knyazev
+    2001), which takes the root of the number of sweeps that powers alone would need. Dependent columns become arbitrary
+    orthonormal ones in the QR and do no harm.
+    """
+    parts = [history[-1].frame] + [sweep.start for sweep in history[-2:-5:-2]]
+    joined = np.concatenate([part[..., :columns] for part in parts], axis=-1)[..., : parts[0].shape[1]]
+    return np.linalg.qr(joined)[0]
 
 
 def _settled(before: _Sweep, found: _Sweep, wanted: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
