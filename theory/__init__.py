@@ -47,8 +47,9 @@ from theory.counterexamples.residual import (
 from theory.propagation.depth import JacobianProfile, depth_profile, jacobian_profile
 from theory.propagation.floored import Floored
 from theory.propagation.path import DominantPath, dominant_path
-from theory.propagation.recurrence import Scaled, context_jacobians, context_jacobians_and_products, products
+from theory.propagation.recurrence import context_jacobians, context_jacobians_and_products, products
 from theory.propagation.reduction_in_law import ReducedJacobians, reduced_jacobians
+from theory.propagation.scaled import Scaled
 from theory.propagation.spectrum import LogSpectrum, log_singular_values, lyapunov_exponents
 from theory.regimes.boundaries import boundary_curves
 from theory.regimes.predictions import RegimePrediction, certified_regime, mean_field, paper_rule

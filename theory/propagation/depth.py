@@ -16,7 +16,8 @@ from theory.chains.factored import Factored
 from theory.propagation._host import flat_batch, frobenius, host_chain, refuse_non_finite
 from theory.propagation._powers import log_of
 from theory.propagation.floored import Floored, at_least
-from theory.propagation.recurrence import leading_value, propagate, ratio_of
+from theory.propagation.recurrence import propagate
+from theory.propagation.scaled import leading_value, ratio_of
 
 __all__ = ["JacobianProfile", "depth_profile", "jacobian_profile"]
 

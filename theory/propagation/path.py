@@ -13,7 +13,7 @@ from theory.chains.factored import Factored
 from theory.propagation._host import flat_batch, host_chain, refuse_non_finite
 from theory.propagation._powers import halved, log_of, plus
 from theory.propagation.floored import Floored, at_least
-from theory.propagation.recurrence import leading_value
+from theory.propagation.scaled import leading_value
 
 __all__ = ["DominantPath", "dominant_path"]
 

@@ -11,7 +11,7 @@ from observables import ChainParameters
 from theory._checks import natural
 from theory.propagation._powers import halved, log_of, plus
 from theory.propagation.floored import Floored
-from theory.propagation.recurrence import ratio_of
+from theory.propagation.scaled import ratio_of
 
 __all__ = ["ReducedJacobians", "haar_block", "reduced_jacobians"]
 
