@@ -129,7 +129,7 @@ class Example:
     @cached_property
     def singular_values(self) -> Array:
         """Of P_{L:1}, in the same units."""
-        return np.linalg.svd(self.product[0], compute_uv=False)
+        return np.asarray(np.linalg.svd(self.product[0], compute_uv=False), dtype=np.float64)
 
     @cached_property
     def second_compound(self) -> tuple[float, float]:

@@ -122,9 +122,10 @@ def _changes(module: ModuleType, function: ast.FunctionDef, node: ast.AST) -> It
     if _outside(function, node):
         return
     text = ast.unparse(node) if isinstance(node, ast.expr) else ""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value != 0:
+    value = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value != 0:
         for scale in SCALES:
-            yield f"{node.value} -> {node.value * scale:g}", ast.Constant(node.value * scale)
+            yield f"{value} -> {value * scale:g}", ast.Constant(value * scale)
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in SWAPPED:
         known = [inner for inner in ast.walk(function) if isinstance(inner, ast.Name)]
         names = {inner.id for inner in known if isinstance(inner.ctx, ast.Store) and inner.lineno < node.lineno}
@@ -144,12 +145,10 @@ def _changes(module: ModuleType, function: ast.FunctionDef, node: ast.AST) -> It
             for argument in node.args:
                 yield f"{text} -> {ast.unparse(argument)}", argument
         elif name in OPPOSITE and (hasattr(module, OPPOSITE[name]) or not hasattr(module, name)):
-            function = copy.deepcopy(node.func)
-            if isinstance(function, ast.Attribute):
-                function.attr = OPPOSITE[name]
-            elif isinstance(function, ast.Name):
-                function.id = OPPOSITE[name]
-            yield f"{text} -> {OPPOSITE[name]}", ast.Call(function, node.args, node.keywords)
+            called: ast.expr = ast.Name(OPPOSITE[name], ast.Load())
+            if isinstance(node.func, ast.Attribute):
+                called = ast.Attribute(node.func.value, OPPOSITE[name], ast.Load())
+            yield f"{text} -> {OPPOSITE[name]}", ast.Call(called, node.args, node.keywords)
 
 
 def _replace(root: ast.AST, index: int, replacement: ast.AST) -> None:
