@@ -9,7 +9,7 @@ import pytest
 
 import theory
 from theory.chains import _requests
-from theory.chains.directions import haar_orthogonal
+from theory.chains.directions import complement
 
 
 def rng() -> np.random.Generator:
@@ -119,6 +119,18 @@ def test_given_layers_are_checked() -> None:
         theory.residual_chain_of(np.full((2, 3, 3), np.nan))
 
 
+def test_numbers_that_leave_the_precision_are_refused_not_made_infinite() -> None:
+    huge = 1e300 * np.eye(3)[None]
+    theory.chain_of_layers(huge)
+    for build in (
+        lambda: theory.chain_of_layers(huge, dtype="float32"),
+        lambda: theory.chain_of_layers(np.eye(3)[None], 1e300 * np.ones((1, 3, 1)), dtype="float32"),
+        lambda: residual(strength=1e300, dtype="float32"),
+    ):
+        with pytest.raises(ValueError, match="dtype must hold the chain's numbers; got one beyond float32"):
+            build()
+
+
 def test_chains_of_shapes_that_disagree_are_refused() -> None:
     chain = flat()
     zeros = np.zeros((3, 4, 1))
@@ -173,6 +185,9 @@ def test_available_memory_is_a_plausible_number() -> None:
     assert 2**20 < _requests.available_bytes() < 2**50
 
 
-def test_haar_sampler_of_one_matrix_is_orthogonal() -> None:
-    q = haar_orthogonal(rng(), 5)
-    np.testing.assert_allclose(q.T @ q, np.eye(5), atol=50 * np.finfo(np.float64).eps)
+def test_complements_are_orthonormal_and_orthogonal_to_their_axis() -> None:
+    axis = np.array([[1.0, 0, 0], [-1.0, 0, 0], [0.6, 0, -0.8]])
+    whole = np.concatenate([axis[:, :, None], complement(axis)], axis=2)
+    np.testing.assert_allclose(
+        whole.swapaxes(1, 2) @ whole, np.tile(np.eye(3), (3, 1, 1)), atol=12 * np.finfo(np.float64).eps
+    )

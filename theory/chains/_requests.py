@@ -221,13 +221,20 @@ class Request:
         """The chain in its precision; without an injection, zeros with context dimension 1.
 
         A batch lies in memory layer after layer: a pass through the layers reads it in one stream.
+
+        Raises:
+            ValueError: if a number leaves that precision.
         """
         if injection is None:
             injection = np.zeros((*self.layers, self.dimension, 1))
         at = len(self.batch)
 
         def settled(leaf: NDArray[Any]) -> NDArray[Any]:
-            return np.moveaxis(np.ascontiguousarray(np.moveaxis(leaf, at, 0), dtype=self.dtype), 0, at)
+            with np.errstate(over="ignore"):
+                cast = np.ascontiguousarray(np.moveaxis(leaf, at, 0), dtype=self.dtype)
+            if not np.isfinite(cast).all():
+                raise ValueError(f"dtype must hold the chain's numbers; got one beyond {self.dtype}")
+            return np.moveaxis(cast, 0, at)
 
         return jax.tree.map(settled, Chain(np.broadcast_to(sigma, self.layers), u, v, residual, injection))
 

@@ -63,8 +63,9 @@ def residual_chain(
         a = a * size[np.arange(part.start, part.stop) % request.depth, None, None]
         s, u[part], v[part] = leading_triples(shift[part], a, c)
         sigma[part] = s[:, 0]
-        left[part, :, :terms], right[part, :, :terms] = a, c
-        left[part, :, terms], right[part, :, terms] = -sigma[part, None] * u[part], v[part]
+        with np.errstate(over="ignore"):  # Request.chain refuses what became infinite
+            left[part, :, :terms], right[part, :, :terms] = a, c
+            left[part, :, terms], right[part, :, terms] = -sigma[part, None] * u[part], v[part]
     shape = (*request.layers, d)
     turned = in_gauge(u.reshape(shape), v.reshape(shape))
     residual = Factored(shift.reshape(request.layers), left.reshape(*shape, -1), right.reshape(*shape, -1))
