@@ -32,7 +32,7 @@ def attack(
         ),
     ] = "growth",
     depth: Annotated[int, typer.Option(help="Number of layers L, at least 2.")] = 24,
-    dimension: Annotated[int, typer.Option(help="d, at least 2; 3 or more for the directions to move.")] = 3,
+    dimension: Annotated[int, typer.Option(help="d, at least 2; 3 or more for the directions to move.")] = 4,
     gap: Annotated[
         float | None, typer.Option(help=f"xi of every layer, in [0, 1]. {_FREE}; 0.05 for growth and decay.")
     ] = None,
@@ -42,7 +42,7 @@ def attack(
     sigma: Annotated[
         float | None, typer.Option(help="Operator norm of every layer. Default: 1; for P2 left to the search.")
     ] = None,
-    restarts: Annotated[int, typer.Option(help="Random starts.")] = 64,
+    restarts: Annotated[int, typer.Option(help="Random starts.")] = 128,
     steps: Annotated[int, typer.Option(help="Budget of gradient steps of every start.")] = 2000,
     seconds: Annotated[
         float | None, typer.Option(help="Budget of time; the same command then goes on where it stopped.")

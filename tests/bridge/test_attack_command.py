@@ -22,7 +22,7 @@ def test_a_search_writes_its_result_its_chain_and_its_state(tmp_path, capsys):
     assert json.loads((out / "attack.json").read_text()) == outcome
     chain = theory.load_chain(out / "chain.npz")
     measured = theory.measure(chain)
-    # an SVD of a 3 x 3 matrix errs by a few eps
+    # an SVD of a 4 x 4 matrix errs by a few eps
     np.testing.assert_allclose(measured.gap, outcome["gap"], atol=1e-14)
     np.testing.assert_allclose(measured.alignment[1:], outcome["alignment"][1:], atol=1e-14)
     assert outcome["sup_gain"] == pytest.approx(float(np.max(measured.gain[1:])), rel=1e-14)
@@ -68,7 +68,7 @@ def test_an_interruption_is_said_with_its_exit_code_and_keeps_the_best(tmp_path,
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
     assert run_command(["attack", "--bound", "P1", "--out", str(tmp_path / "o"), "--dry-run", "--json"]) == ExitCode.OK
     plan = json.loads(capsys.readouterr().out)
-    assert plan["gradient_steps"] == 64 * 2000 and plan["ranges"]["alignment"] == [0.05, 0.95]
+    assert plan["gradient_steps"] == 128 * 2000 and plan["ranges"]["alignment"] == [0.05, 0.95]
     assert not (tmp_path / "o").exists()
 
 
