@@ -26,7 +26,7 @@ def training_line(check: theory.ClaimCheck, command: str) -> dict[str, Any]:
         f"Mean alignment of layers 2..L at the start and the end of training, its rise, and where that lies: "
         f"{conditions}. Refuting takes one of them, supporting all. {_control(rows)} {_regimes(judged)} "
         "Where to expect alignment: gradient flow keeps the imbalance A_{l+1}^T A_{l+1} - A_l A_l^T - B_l B_l^T of the "
-        "start, weight decay shrinks it (T31), and layers align where it is small beside sigma^2 (T32)."
+        "start, weight decay shrinks it (T29), and layers align where it is small beside sigma^2 (T30)."
     )
     return line(
         "C5",

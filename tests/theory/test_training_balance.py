@@ -1,4 +1,4 @@
-"""Balance (T31), (T32): what gradient flow with context conserves, and the alignment that follows from it."""
+"""Balance (T29), (T30): what gradient flow with context conserves, and the alignment that follows from it."""
 
 from __future__ import annotations
 

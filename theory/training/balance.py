@@ -13,7 +13,7 @@ __all__ = ["imbalance", "misalignment_bound"]
 def imbalance(propagators: Any, injections: Any) -> Any:
     """D_l = A_{l+1}^T A_{l+1} - A_l A_l^T - B_l B_l^T for l = 1..L-1, shape (..., L - 1, d, d).
 
-    Implements (T31). Gradient flow of any loss of h_L conserves every D_l, in chains h_l = A_l h_{l-1} + B_l c with A_l
+    Implements (T29). Gradient flow of any loss of h_L conserves every D_l, in chains h_l = A_l h_{l-1} + B_l c with A_l
     or F_l = A_l - I as parameters, whatever readout follows and whatever data are used; with decay lambda of every A_l
     and B_l it shrinks as exp(-2 lambda t). Without context it is the balancedness of Arora et al. (2018).
 
@@ -37,7 +37,7 @@ def misalignment_bound(
 ) -> NDArray[np.float64]:
     """Upper bound of s_{l+1} = sqrt(1 - kappa_{l+1}^2) for l = 1..L-1 from the imbalance, shape (..., L - 1).
 
-    Implements (T32): s_{l+1} <= (||D_l|| + b_l ||B_l||) / (sigma_{l+1}^2 - sigma_l^2 xi_l^2) where the denominator is
+    Implements (T30): s_{l+1} <= (||D_l|| + b_l ||B_l||) / (sigma_{l+1}^2 - sigma_l^2 xi_l^2) where the denominator is
     positive, b_l the norm of the part of B_l across u_l; 1 where that says nothing. Balanced layers whose context comes
     in along u_l are exactly aligned. Attained by two-dimensional layers. Computed in float64.
 
