@@ -23,6 +23,7 @@ class Counts:
         violations: bounds broken by more than the margin.
         worst: least slack of those checked, in log units.
         worst_note: how to make that example again.
+        margin_used: largest share of its margin that a chain checked has used up; at most 1 without a violation.
     """
 
     checked: int = 0
@@ -31,6 +32,7 @@ class Counts:
     violations: int = 0
     worst: float = math.inf
     worst_note: str = ""
+    margin_used: float = 0.0
 
     @property
     def examples(self) -> int:
@@ -47,6 +49,8 @@ class Counts:
             self.below_rounding += 1
             return
         self.checked += 1
+        if verdict.slack < 0 and verdict.margin > 0:
+            self.margin_used = max(self.margin_used, -verdict.slack / verdict.margin)
         if verdict.slack < self.worst:
             self.worst, self.worst_note = verdict.slack, note
 
