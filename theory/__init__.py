@@ -12,6 +12,7 @@ from theory.bounds.perturbation import perturbation_error
 from theory.bounds.products import (
     context_norm_bound,
     log_product_lower,
+    log_product_lower_closed,
     log_product_lower_uniform,
     log_product_ratio_upper,
     log_product_upper,
@@ -126,6 +127,7 @@ __all__ = [
     "jacobian_profile",
     "load_chain",
     "log_product_lower",
+    "log_product_lower_closed",
     "log_product_lower_uniform",
     "log_product_ratio_upper",
     "log_product_upper",

@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 
 import theory
 from observables import ChainParameters
-from tests.helpers.chains import EPS, random_parameters, seeds, uniform_parameters
+from tests.helpers.chains import (
+    EPS,
+    dense_product,
+    random_parameters,
+    rounding,
+    seeds,
+    uniform_parameters,
+)
 from theory.bounds.hypotheses import BoundResult, at_least, below
-from theory.bounds.perturbation import log_perturbation_error
+from theory.bounds.perturbation import log_perturbation_error, log_perturbation_error_by_columns
 from theory.bounds.products import (
     log_context_norm_bound,
     regime_one_rate,
@@ -212,16 +219,55 @@ def test_T12_in_logarithms_has_no_largest_depth() -> None:
     assert 1000 < log_perturbation_error(parameters) < 200 * math.log(2e6)
 
 
-def test_tempting_products_are_no_bounds() -> None:
-    """Sharp where the numbers are uniform, and between (T8), (T9) and the truth's other side where they are not."""
+def test_tempting_products_claim_more_than_the_bounds_where_gaps_vary() -> None:
+    """They are (T8) and (T9) where the numbers are uniform; `theory.counterexamples` breaks them where they are not."""
     same = uniform_parameters(6, sigma=1.3, gap=0.04, alignment=0.9)
     assert tempting_product_upper(same) == pytest.approx(theory.log_product_upper(same), abs=1e-14)
     assert tempting_product_lower(same) == pytest.approx(theory.log_product_lower_uniform(same), abs=1e-14)
     varied = replace(same, gap=np.array([0.04, 0.001, 0.04, 0.001, 0.04, 0.001]))
     assert tempting_product_upper(varied) < theory.log_product_upper(varied)
-    varied = replace(same, alignment=np.array([np.nan, 0.9, 0.99, 0.9, 0.99, 0.9]))
-    assert tempting_product_lower(varied) > theory.log_product_lower_uniform(varied)
+    assert tempting_product_lower(varied) > theory.log_product_lower_closed(varied)
     assert math.isnan(tempting_product_lower(replace(same, alignment=np.full(6, 0.1))))
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=seeds(), depth=st.integers(1, 9), d=st.integers(2, 5))
+def test_T9_closed_lies_between_the_uniform_form_and_the_one_by_layer(seed: int, depth: int, d: int) -> None:
+    rng = np.random.default_rng(seed)
+    base = random_parameters(rng, depth)
+    gap = 0.7 * base.gap**3
+    critical = float(theory.critical_alignment(float(gap.max())))
+    parameters = replace(base, gap=gap, alignment=critical + (1 - critical) * rng.uniform(0.01, 1, depth))
+    closed = theory.log_product_lower_closed(parameters)
+    # kappa - kappa_c >= 1.6e-4, where d ln Lambda_min / d kappa is at most 60, and sums of logarithms
+    slack = depth * EPS * (200 + 8 * float(np.abs(np.log(parameters.sigma)).sum()))
+    assert theory.log_product_lower_uniform(parameters) <= closed + slack
+    assert closed <= theory.log_product_lower(parameters) + slack
+    product = dense_product(theory.make_chain(parameters, d, rng).propagators)
+    margin = rounding(depth, d) * float(np.prod(parameters.sigma))
+    assert math.exp(closed - slack) <= np.linalg.norm(product, 2) + margin
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=seeds(), depth=st.integers(1, 9), d=st.integers(2, 5))
+def test_T31_bounds_the_error_and_is_never_above_T12(seed: int, depth: int, d: int) -> None:
+    rng = np.random.default_rng(seed)
+    parameters = random_parameters(rng, depth)
+    bound, looser = log_perturbation_error_by_columns(parameters), log_perturbation_error(parameters)
+    assert bound <= looser + 1e-14 * max(1.0, abs(looser))
+    chain = theory.make_chain(parameters, d, rng)
+    path = float(np.prod(parameters.alignment[1:]) * np.prod(parameters.sigma))
+    error = np.linalg.norm(dense_product(chain.propagators) - path * np.outer(chain.u[-1], chain.v[0]), 2)
+    # the product's own rounding, beside a path that may be much smaller
+    margin = rounding(depth, d) * float(np.prod(parameters.sigma))
+    assert error <= path * math.exp(bound) + margin
+
+
+def test_T31_reference_values() -> None:
+    """kappa = 0.9, xi = 0.05, L = 64: the twisted chain reaches 0.9803, (T12) allows 1.1825."""
+    parameters = uniform_parameters(64, gap=0.05, alignment=0.9)
+    assert math.exp(log_perturbation_error(parameters)) == pytest.approx(1.1825, abs=5e-5)
+    assert math.exp(log_perturbation_error_by_columns(parameters)) == pytest.approx(1.1300, abs=5e-5)
 
 
 def test_chains_of_another_depth_or_many_at_once_are_refused() -> None:

@@ -202,3 +202,21 @@ def test_measure_refuses_non_finite_layers() -> None:
     layers = np.full((2, 3, 3), np.nan)
     with pytest.raises(ValueError, match="must be finite"):
         theory.measure(layers, np.ones((2, 3, 1)))
+
+
+def test_measured_injections_keep_their_size_where_squares_underflow() -> None:
+    """||u^T B|| at 1e-170, whose square is below the least float64; and u^T B w stays within it (T27 asks that)."""
+    chain = theory.twisted_chain(0.6, 0.3, 4)
+    parameters = theory.measure(np.asarray(chain.propagators), 1e-170 * np.ones((4, 2, 2)), np.array([0.6, 0.8]))
+    sizes = np.abs(chain.u.sum(axis=1)) * 1e-170 * np.sqrt(2)
+    np.testing.assert_allclose(parameters.injection_along, sizes, rtol=1e-14)
+    assert parameters.injection_coherent is not None
+    assert (np.abs(parameters.injection_coherent) <= parameters.injection_along).all()
+
+
+def test_measured_alignment_of_orthogonal_directions_is_not_negative() -> None:
+    """Two sums of the same products round differently; |<v, u>| of about 1e-17 came out as -3e-17 and was refused."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        chain = theory.flat_chain(5, 5, rng, gap=0.4, alignment=0.0)
+        assert (theory.measure(chain).alignment[1:] >= 0).all()

@@ -16,11 +16,12 @@ from theory.bounds.cone import certify_cone, cone_recursion
 from theory.bounds.frames import FRAMES, FrameChoice, certify_frames
 from theory.bounds.growth import log_product_growth
 from theory.bounds.hypotheses import BoundResult, Hypothesis, at_least, below
-from theory.bounds.perturbation import log_perturbation_error
+from theory.bounds.perturbation import log_perturbation_error, log_perturbation_error_by_columns
 from theory.bounds.products import (
     cone_margins,
     log_context_norm_bound,
     log_product_lower,
+    log_product_lower_closed,
     log_product_lower_uniform,
     log_product_ratio_upper,
     log_product_upper,
@@ -44,7 +45,7 @@ def evaluate_bounds(
     ranks: Sequence[int] = (1, 2, 4, 8),
     direction: NDArray[np.float64] | None = None,
 ) -> tuple[BoundResult, ...]:
-    """All bounds on one chain: (P1)-(P3), (T8)-(T10), (T12), (T13), (T15), (T16), (T27) with (T28).
+    """All bounds on one chain: (P1)-(P3), (T8)-(T10), (T12), (T13), (T15), (T16), (T27) with (T28), (T31).
 
     With the chain itself also (T17) at every block size and (T25) for each choice of frames and rank; every result then
     carries its true value. At depth 1000 give a few `blocks` and no `frames`, whose costs grow with the square of it.
@@ -95,6 +96,7 @@ def _of_products(parameters: ChainParameters) -> list[BoundResult]:
     kappa = float(np.min(parameters.alignment[1:])) if parameters.depth > 1 else 1.0
     critical = float(critical_alignment(xi))
     uniform = at_least("inf kappa >= kappa_c(sup xi)", "the slowest chain keeps a cone (T7)", kappa, critical)
+    each = at_least("kappa_l >= kappa_c(sup xi)", "every layer keeps one common cone (T7)", kappa, critical)
     cone = _cone(parameters)
     path = at_least("kappa > 0", "every alignment is positive", kappa, 0.0, strict=True)
     product = cone_recursion(product_layers(parameters), coherent=True)
@@ -103,9 +105,11 @@ def _of_products(parameters: ChainParameters) -> list[BoundResult]:
     return [
         BoundResult("T8", "product_norm", "upper", log_product_upper(parameters)),
         BoundResult("T9", "product_norm", "lower", log_product_lower(parameters), (cone,)),
+        BoundResult("T9 closed", "product_norm", "lower", log_product_lower_closed(parameters), (each,)),
         BoundResult("T9 uniform", "product_norm", "lower", log_product_lower_uniform(parameters), (uniform,)),
         BoundResult("T10", "product_ratio", "upper", log_product_ratio_upper(parameters), (cone,)),
         BoundResult("T12", "path_error", "upper", log_perturbation_error(parameters), (path,)),
+        BoundResult("T31", "path_error", "upper", log_perturbation_error_by_columns(parameters), (path,)),
         BoundResult("T27 product", "product_norm", "lower", product.log_norm_lower),
         BoundResult("T28 product", "product_norm", "upper", log_product_growth(parameters)),
         BoundResult("T27 product", "product_ratio", "upper", min(0.0, collapse)),

@@ -12,9 +12,9 @@ import numpy as np
 from observables import ChainParameters
 from theory._checks import is_jax, unit_interval
 from theory.bounds._layers import wide_layers
-from theory.bounds._wide import ONE, ZERO, wide_hypot
+from theory.bounds._wide import ONE, ZERO, Wide, wide_hypot
 
-__all__ = ["log_perturbation_error", "perturbation_error"]
+__all__ = ["log_perturbation_error", "log_perturbation_error_by_columns", "perturbation_error"]
 
 
 def perturbation_error(alignment: Any, gap: Any, misalignment: Any | None = None) -> Any:
@@ -63,6 +63,27 @@ def log_perturbation_error(parameters: ChainParameters) -> float:
             return math.inf
         a, b = a + layer.s / layer.kappa * b, layer.xi * (layer.s * (ONE + a) + b) / layer.kappa
     return wide_hypot(a, b).log()
+
+
+def log_perturbation_error_by_columns(parameters: ChainParameters) -> float:
+    """ln of a bound on ||P - P*|| / ||P*|| that follows v_1 and what lies across it apart; never above (T12).
+
+    Implements (T31).
+
+    Returns:
+        Natural logarithm; inf where an alignment is 0, -inf where the path is exact.
+    """
+    layers = wide_layers(parameters)
+    a = b = c = ZERO
+    e = layers[0].xi
+    for layer in layers[1:]:
+        if layer.kappa.fraction == 0:
+            return math.inf
+        turn = layer.s / layer.kappa
+        a, b = a + turn * b, layer.xi * (layer.s * (ONE + a) + b) / layer.kappa
+        c, e = c + turn * e, layer.xi * (layer.s * c + e) / layer.kappa
+    # the norm of [[a, c], [b, e]], whose entries bound the norms of the four blocks
+    return ((wide_hypot(a + e, c - b) + wide_hypot(a - e, c + b)) * Wide(0.5, 0)).log()
 
 
 def _bound(kappa: list[float], xi: list[float], s: list[float]) -> float:

@@ -14,6 +14,7 @@ __all__ = [
     "context_norm_bound",
     "log_context_norm_bound",
     "log_product_lower",
+    "log_product_lower_closed",
     "log_product_lower_uniform",
     "log_product_ratio_upper",
     "log_product_upper",
@@ -51,6 +52,21 @@ def log_product_lower_uniform(parameters: ChainParameters) -> float:
             return total
         rate = min_rate(float(np.min(parameters.alignment[1:])), float(np.max(parameters.gap)))
         return total + (parameters.depth - 1) * float(np.log(rate))
+
+
+def log_product_lower_closed(parameters: ChainParameters) -> float:
+    """ln of sigma_1 prod_{l>=2} sigma_l Lambda_min(kappa_l, xi), xi = sup: below ln ||P_{L:1}||.
+
+    Implements (T9) in its closed form, the mirror of (T8): kappa may vary by layer, xi may not. Never below the uniform
+    form.
+
+    Returns:
+        Natural logarithm; NaN where kappa_l < kappa_c(xi) for some l, -inf where a sigma is 0.
+    """
+    xi = float(np.max(parameters.gap))
+    with np.errstate(divide="ignore"):
+        rates = np.log(min_rate(parameters.alignment[1:], xi)) if parameters.depth > 1 else np.zeros(0)
+        return float(np.sum(np.log(parameters.sigma)) + np.sum(rates))
 
 
 def log_product_lower(parameters: ChainParameters) -> float:
@@ -159,14 +175,14 @@ def tempting_product_upper(parameters: ChainParameters) -> float:
 
 
 def tempting_product_lower(parameters: ChainParameters) -> float:
-    """ln of sigma_1 prod_{l>=2} sigma_l Lambda_min(kappa_l, xi), xi = sup. FALSE as a bound: kept for counterexamples.
+    """ln of sigma_1 prod_{l>=2} sigma_l Lambda_min(kappa_l, xi_l). FALSE as a bound: kept for its counterexamples.
 
-    (T9) with each layer's own alignment in place of the smallest. The layers' cones then differ, and chains fall below.
+    (T9) in its closed form with each layer's own gap in place of the largest. The layers' cones then differ, and chains
+    fall below.
 
     Returns:
-        Natural logarithm of a number that ||P_{L:1}|| may fall below; NaN where kappa_l < kappa_c(xi) for some l.
+        Natural logarithm of a number that ||P_{L:1}|| may fall below; NaN where kappa_l < kappa_c(xi_l) for some l.
     """
     with np.errstate(divide="ignore"):
-        xi = float(np.max(parameters.gap))
-        rates = np.log(min_rate(parameters.alignment[1:], xi)) if parameters.depth > 1 else np.zeros(0)
+        rates = np.log(min_rate(parameters.alignment[1:], parameters.gap[1:])) if parameters.depth > 1 else np.zeros(0)
         return float(np.sum(np.log(parameters.sigma)) + np.sum(rates))

@@ -165,7 +165,7 @@ def measure(
 
     depth, d = u.shape
     u, v = in_gauge(u, v)
-    overlap = np.einsum("li,li->l", v[1:], u[:-1])
+    overlap = np.abs(np.einsum("li,li->l", v[1:], u[:-1]))  # of another rounding than the gauge's own sum near 0
     off = np.linalg.norm(v[1:] - overlap[:, None] * u[:-1], axis=1)
     sigma = s[:, 0]
     safe = np.where(sigma > 0, sigma, 1.0)
@@ -175,7 +175,7 @@ def measure(
         sigma=sigma,
         gap=s[:, 1] / safe if d > 1 else np.zeros(depth),
         alignment=np.concatenate([[np.nan], np.minimum(overlap, 1.0)]),
-        injection_along=np.linalg.norm(along, axis=1),
+        injection_along=_lengths(along),
         injection_across=np.linalg.norm(across, ord=2, axis=(1, 2)),
         injection_coherent=None if direction is None else along @ np.asarray(direction, dtype=np.float64),
         misalignment=np.concatenate([[np.nan], np.minimum(off, 1.0)]),
@@ -192,6 +192,12 @@ def in_gauge(u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[NDArray[np
     return u * signs, v * signs
 
 
+def _lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Norms over the last axis, also of entries whose squares leave float64."""
+    largest = np.max(np.abs(vectors), axis=-1)
+    return largest * np.linalg.norm(vectors / np.where(largest > 0, largest, 1.0)[..., None], axis=-1)
+
+
 def _finite(value: Any, name: str) -> NDArray[np.float64]:
     array = np.asarray(value, dtype=np.float64)
     if not np.isfinite(array).all():
@@ -202,7 +208,7 @@ def _finite(value: Any, name: str) -> NDArray[np.float64]:
 def _dense_triples(a: NDArray[np.float64]) -> tuple[Any, Any, Any, Any]:
     """Singular values, ||R||_F, u and v of each layer."""
     left, s, right = np.linalg.svd(a)
-    return s, np.linalg.norm(s[:, 1:], axis=1), left[:, :, 0], right[:, 0, :]
+    return s, _lengths(s[:, 1:]) if s.shape[1] > 1 else np.zeros(len(s)), left[:, :, 0], right[:, 0, :]
 
 
 def _factored_triples(chain: Chain, residual: Factored) -> tuple[Any, Any, Any, Any]:
