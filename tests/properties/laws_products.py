@@ -12,6 +12,7 @@ import theory
 from tests.properties.examples import EPS, Example, pushed
 from tests.properties.verdicts import LN2, Law, Verdict, above, below
 from theory.bounds.certificate import regime_rates
+from theory.bounds.perturbation import log_perturbation_error_by_columns
 from theory.propagation.reduction import log_singular_values
 
 __all__ = ["PRODUCT_LAWS"]
@@ -179,6 +180,23 @@ def dominant_path(example: Example, bound: Bound) -> Verdict | None:
     return above(log_bound, distance, 2 * error, 0.0, drift + 8 * EPS * example.depth)
 
 
+def path_by_columns(example: Example, bound: Bound) -> Verdict | None:
+    """T31: the same distance. The bound falls with kappa and rises with s and xi."""
+    p = example.parameters
+    exact = log_perturbation_error_by_columns(p)
+    if exact == math.inf:
+        return None
+    drift = _drift(exact, log_perturbation_error_by_columns(pushed(example, up=False)))
+    path = float(np.prod(example.unit_sigma) * np.prod(p.alignment[1:]))
+    if path <= 0:
+        return None
+    matrix, _, error = example.product
+    distance = float(np.linalg.norm(matrix - path * np.outer(example.u[-1], example.v[0]), 2))
+    # The rest of a pushed bound that was 0 is rounding of the layers, which `error` has.
+    margin = (drift if math.isfinite(drift) else 0.0) + 8 * EPS * example.depth
+    return above(bound(p) + math.log(path), distance, 2 * error, 0.0, margin)
+
+
 def rates_of_growth(index: int) -> Callable[[Example, Bound], Verdict | None]:
     """T14: ||P_{L:2} u_1|| between exp((L - 1) low) and exp((L - 1) high)."""
 
@@ -253,6 +271,12 @@ PRODUCT_LAWS = (
         product_lower(theory.log_product_lower_uniform),
     ),
     Law(
+        "T9 closed",
+        "||P|| >= sigma_1 prod sigma Lambda_min(kappa_l)",
+        theory.log_product_lower_closed,
+        product_lower(theory.log_product_lower_closed),
+    ),
+    Law(
         "T9 by layer",
         "||P|| >= sigma_1 prod sigma m_l",
         theory.log_product_lower,
@@ -260,6 +284,12 @@ PRODUCT_LAWS = (
     ),
     Law("T10", "sigma_2 / sigma_1 of P <= prod xi / prod m_l^2", theory.log_product_ratio_upper, collapse),
     Law("T12", "||P - P*|| <= hypot(a_L, b_L) ||P*||", theory.perturbation_error, dominant_path),
+    Law(
+        "T31",
+        "||P - P*|| <= ||[[a, c], [b, e]]|| ||P*||",
+        log_perturbation_error_by_columns,
+        path_by_columns,
+    ),
     Law("T14 slow", "||P_{L:2} u_1|| >= exp((L - 1) inf ln sigma Lambda_min)", regime_rates, rates_of_growth(0)),
     Law("T14 fast", "||P_{L:2} u_1|| <= exp((L - 1) sup ln sigma Lambda_max)", regime_rates, rates_of_growth(1)),
     Law("T24", "the pulled-back product has the singular values of P", log_singular_values, pull_back),

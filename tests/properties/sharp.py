@@ -231,6 +231,12 @@ SHARP: dict[str, tuple[Sharp, ...]] = {
         _one("no gap", plane([0.9] * 3, [0.0] * 3, sense=SLOW, sigma=1.1)),
         *_pairs(SLOW, 1.1),
     ),
+    "T9 closed": (
+        _one("one layer", plane([1.0], [0.3], sense=FAST, sigma=1.7)),
+        _one("aligned", plane([1.0] * 3, [0.3, 0.2, 0.1], sense=FAST, sigma=[1.7, 0.4, 1.2])),
+        _one("no gap", plane([1.0, 0.9, 0.6], [0.0] * 3, sense=SLOW, sigma=1.1)),
+        *_pairs(SLOW, 1.1),
+    ),
     "T9 by layer": tuple(_one(f"{n} layers, rank 1 at the ends", _ended(n, SLOW)) for n in (2, 3, 4, 5)),
     "T10": (
         _one("one layer", plane([1.0], [0.3], sense=FAST)),
@@ -238,6 +244,11 @@ SHARP: dict[str, tuple[Sharp, ...]] = {
         *_pairs(SLOW),
     ),
     "T12": _dominant_path(),
+    "T31": (
+        *_dominant_path(),
+        _one("the first layer's gap comes back and leaves again", plane([1.0, 0.6, 0.7], [0.3, 0.0, 0.4], sense=FAST)),
+        _one("what turned away stays away", plane([1.0, 0.6, 1.0], [0.0, 0.3, 0.5], sense=FAST)),
+    ),
     "T13": (
         _one("one layer", _one_layer()),
         _one("a geometric series", _aligned_series(12, 0.01)),
