@@ -60,7 +60,7 @@ class _Layers:
         if self.propagator is None:
             eye = np.eye(self.chain.dimension, dtype=self.chain.dtype)
             return np.asarray(self.chain.apply(layer, np.broadcast_to(eye, (self.target.shape[0], *eye.shape))))
-        np.multiply(self.target[:, layer, :, None], self.chain.v[:, layer, None, :], out=self.propagator)
+        np.einsum("ni,nj->nij", self.target[:, layer], self.chain.v[:, layer], out=self.propagator)
         self.propagator += np.asarray(self.chain.residual)[:, layer]
         return self.propagator
 
@@ -94,6 +94,13 @@ def propagate(
     Raises:
         ValueError: if an entry is not finite, or one layer leaves the range of the chain's precision.
     """
+    with np.errstate(over="ignore"):
+        return _propagate(chain, product, jacobian, visit)
+
+
+def _propagate(
+    chain: Chain, product: bool, jacobian: bool, visit: Callable[[slice, int, NDArray[Any]], None]
+) -> list[Track]:
     rows, depth = chain.sigma.shape
     d = chain.dimension
     low, high = SAFE_SQUARES[chain.dtype]
@@ -124,8 +131,7 @@ def propagate(
                         end += added[:, layer]
             for index, block in enumerate(blocks):
                 held = x[:, block]
-                with np.errstate(over="ignore"):
-                    square = np.einsum("nij,nij->n", held, held)
+                square = np.einsum("nij,nij->n", held, held)
                 if not (low < square.min() and square.max() < high):
                     held[...], power[index] = halved(held, power[index])
                     square = np.einsum("nij,nij->n", held, held)
