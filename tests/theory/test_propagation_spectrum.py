@@ -149,3 +149,24 @@ def test_bad_requests_are_refused_by_name() -> None:
     broken = theory.Chain(chain.sigma, chain.u, chain.v * np.inf, chain.residual, chain.injection)
     with pytest.raises(ValueError, match="v must be finite"):
         theory.log_singular_values(broken)
+
+
+def test_an_error_that_later_layers_favour_shows_in_the_rounding() -> None:
+    """Diagonal layers in one turned frame, the first strong where the later ones are weak and the other way round.
+
+    The eps by which the first layer's strong direction leaks into its weak ones is carried on whole, while the product
+    falls to 1e-12: an error of 1e-16 / 1e-12 at least, of which the factors R_ii say 1e-11. Where the product falls to
+    1e-16 nothing is left of two values, and they settle nowhere.
+    """
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+
+    def chain_of(first: tuple[float, ...], later: tuple[float, ...], count: int) -> theory.Chain:
+        return theory.chain_of_layers(np.stack([turn @ np.diag(d) @ turn.T for d in (first, *(later,) * count)]))
+
+    chain = chain_of((1, 1e-12, 1e-14), (1e-4, 1, 1e-3), 3)
+    found = theory.log_singular_values(chain)
+    assert found.converged.all() and found.resolved.all()
+    assert (np.abs(found.log_value - exact_log_singular_values(chain, 60)) <= found.rounding).all()
+    assert (found.rounding[:2] > 1e-4).all()
+    lost = theory.log_singular_values(chain_of((1, 1e-16, 1e-20), (1e-8, 1, 1e-3), 2))
+    assert not (lost.converged & lost.resolved)[:2].any()

@@ -22,6 +22,9 @@ EXTRA_COLUMNS = 8
 MAX_SWEEPS = 60
 """Passes through the depth, forward and backward in turn; separated values need two or three."""
 
+PROBE_FACTOR = 16.0
+"""One draw of a normal error is below a sixteenth of its spread once in twenty times, and the probe's is the larger."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogSpectrum:
@@ -29,12 +32,15 @@ class LogSpectrum:
 
     Attributes:
         log_value: ln sigma_1 .. ln sigma_k, descending, shape (..., k); where not resolved, an upper estimate.
-        resolved: whether the value stands above what rounding of one layer makes of it, same shape.
-        rounding: estimated rounding of log_value, same shape: 2 eps sum over layers of ||A_l|| / |R_l,ii|, the
-            relative error of the factors of which sigma_i is the product.
+        resolved: whether the value stands above what rounding of one layer makes of it and `rounding` is below 1,
+            same shape.
+        rounding: estimated rounding of log_value, same shape; no bound. The larger of 2 eps sum over layers of
+            ||A_l|| / |R_l,ii|, the relative error of the factors of which sigma_i is the product, and of
+            PROBE_FACTOR times what a last pass through layers with random errors of eps ||A_l|| changes: an error made
+            where a direction is weak grows where later layers favour it, and no factor alone shows that.
         change: what the last sweep changed, same shape, absolute.
         converged: whether change is within rounding, same shape.
-        sweeps: passes through the depth that were made.
+        sweeps: passes through the depth that were made, the last one for the rounding not counted.
     """
 
     log_value: NDArray[np.float64]
@@ -66,7 +72,15 @@ class _Sweep:
     rounding: NDArray[np.float64]
 
 
-def _pass(chain: Chain, layers: range, start: NDArray[np.float64], sizes: NDArray[np.float64], forward: bool) -> _Sweep:
+def _pass(
+    chain: Chain,
+    layers: range,
+    start: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    forward: bool,
+    errors: np.random.Generator | None = None,
+) -> _Sweep:
+    """One pass; with `errors`, through layers A_l + eps ||A_l|| G_l, G_l normal: A_l meets orthonormal frames only."""
     n, d, k = start.shape
     frame = start
     graded = GradedRows(n, k)
@@ -75,6 +89,8 @@ def _pass(chain: Chain, layers: range, start: NDArray[np.float64], sizes: NDArra
     resolved = np.ones((n, k), dtype=bool)
     for layer in layers if forward else reversed(layers):
         image = np.asarray(chain.apply(layer, frame) if forward else chain.apply_transpose(layer, frame))
+        if errors is not None:
+            image = image + (eps * sizes[:, layer])[:, None, None] * errors.standard_normal(image.shape)
         frame, r = np.linalg.qr(image)
         size = np.abs(np.diagonal(r, axis1=1, axis2=2))
         noise = (2.0 * d * eps * sizes[:, layer])[:, None]
@@ -143,18 +159,33 @@ def log_singular_values(
         change, converged = _settled(history[-1], found, wanted)
         history, count = [*history[-3:], found], count + 1
     found = history[-1]
+    probe = _pass(flat, layers, _next_frame(history, columns), sizes, count % 2 == 0, np.random.default_rng(count))
+    log_value, resolved, rounding = _probed(found, probe, converged)
 
     def shaped(field: Any) -> Any:
-        return field[:, :wanted].reshape(*batch, wanted)
+        return field.reshape(*batch, wanted)
 
     return LogSpectrum(
-        log_value=shaped(found.log_value),
-        resolved=shaped(found.resolved),
-        rounding=shaped(found.rounding),
+        log_value=shaped(log_value),
+        resolved=shaped(resolved),
+        rounding=shaped(rounding),
         change=shaped(change),
         converged=shaped(converged),
         sweeps=count,
     )
+
+
+def _probed(found: _Sweep, probe: _Sweep, converged: NDArray[np.bool_]) -> tuple[Any, Any, Any]:
+    """Values, whether they are resolved, and their rounding, given what a probe's errors made of converged ones."""
+    wanted = converged.shape[1]
+    value, other, rounding = (x[:, :wanted] for x in (found.log_value, probe.log_value, found.rounding))
+    resolved, still = found.resolved[:, :wanted], probe.resolved[:, :wanted]
+    with np.errstate(invalid="ignore"):  # -inf twice
+        change = np.where((value != other) & resolved & converged, np.abs(value - other), 0.0)
+    rounding = np.maximum(rounding, PROBE_FACTOR * change)
+    lost = resolved & converged & ~(still & (rounding < 1))
+    above = np.maximum(value, other) + np.log(PROBE_FACTOR)
+    return np.where(lost, above, value), resolved & ~lost, rounding
 
 
 def _frame(n: int, d: int, columns: int) -> NDArray[np.float64]:
