@@ -127,7 +127,7 @@ def against_decay() -> tuple[Counterexample, ...]:
             1,
             Fraction(5, 3),
             "least sum of integers and divisor among all [[r, b], [x b, -x r]] with r, x, b of denominators up to 5, "
-            "r < 1, 0 < x < 1 and a rational eigenvalue above 1",
+            "0 < r < 1, 0 < x < 1 and a rational eigenvalue above 1",
         ),
         _decay(
             "decay-rational-numbers",
