@@ -57,8 +57,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return int(ExitCode.USAGE)
     except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    if code == ExitCode.INTERRUPTED:  # which typer makes of a KeyboardInterrupt, without a word
         sys.stderr.write("spi: interrupted\n")
-        return int(ExitCode.INTERRUPTED)
     return int(code or 0)
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +66,7 @@ def attack(
     )
     if seconds is not None and not seconds > 0:
         raise ConfigError(f"seconds must be positive; got {seconds!r}")
+    _afford(spec)
     outcome = _plan(spec, seconds, out) if dry_run else _search(spec, seconds, out)
     typer.echo(json.dumps(outcome, indent=2, allow_nan=False) if as_json else _in_words(outcome))
     if outcome.get("interrupted"):
@@ -91,15 +88,26 @@ def _spec(values: dict[str, Any]) -> AttackSpec:
         raise ConfigError(str(error)) from error
 
 
+def _afford(spec: AttackSpec) -> None:
+    from theory.attack.search import afford
+
+    try:
+        afford(spec)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def _plan(spec: AttackSpec, seconds: float | None, out: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from theory.attack.search import memory
     from theory.attack.spec import BOUNDS, ranges
 
     return {
         "attacks": f"{spec.bound}: {BOUNDS[spec.bound]}",
         "chains": spec.restarts,
         "gradient_steps": spec.restarts * spec.steps,
+        "memory_bytes": memory(spec),
         "seconds_at_most": seconds,
         "ranges": asdict(ranges(spec)),
         "files": [str(out / name) for name in ("attack.json", "chain.npz", "search.npz")],
@@ -114,21 +122,24 @@ def _search(spec: AttackSpec, seconds: float | None, out: Path) -> dict[str, Any
     begun = time.monotonic()
     from tqdm import tqdm
 
+    from bridge.running.interruption import interruptible
+
     with (
-        _terminable(),
+        interruptible() as check,
         tqdm(total=spec.steps, desc=f"attacking {spec.bound}", unit="step", file=sys.stderr, disable=None) as bar,
     ):
 
         def advance(steps: int, best: float) -> None:
             bar.set_postfix_str(f"best {best:+.4f} nat", refresh=False)
             bar.update(steps)
+            check()
 
         try:
             result = theory.attack(spec, seconds=seconds, checkpoint=out / "search.npz", progress=advance)
         except OtherAttackError as error:
             raise OtherSettingsError(f"{error}; choose another --out") from error
         except KeyboardInterrupt:
-            raise RunInterruptedError("interrupted; nothing was found yet") from None
+            raise RunInterruptedError("interrupted before anything new was found; the same command goes on") from None
         except OSError as error:
             raise OtherSettingsError(f"{error.filename or out} cannot be written: {error.strerror or error}") from error
     outcome = _outcome(result, out) | {"seconds": round(time.monotonic() - begun, 2)}
@@ -201,23 +212,6 @@ def _write(result: AttackResult, outcome: dict[str, Any], out: Path) -> None:
         write_json(out / "attack.json", outcome)
     except OSError as error:
         raise OtherSettingsError(f"{error.filename or out} cannot be written: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a search as Ctrl-C does: the best so far is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _in_words(outcome: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.errors import ConfigError, OtherSettingsError
+from bridge.errors import ConfigError, OtherSettingsError, RunInterruptedError
 
 if TYPE_CHECKING:
     from theory.claims.training import Run
@@ -48,17 +48,23 @@ def check(
     limit_threads()
     from bridge.ledger import theory_claims
     from bridge.reporting.results import strict
+    from bridge.running.interruption import interruptible
 
     found = []
     rows: list[dict[str, Any]] = []
-    for name in chosen:
-        if name == "C5":
-            made = _train(seed, full, out, quiet)
-            rows = made.details["rows"]
-        else:
-            made = theory_claims.check(name, seed=seed, full=full)
-        line = theory_claims.line_of(made, theory_claims.command_of(name, seed=seed, full=full))
-        found.append(line | {"details": _without_curves(made.details)})
+    try:
+        with interruptible() as unless_stopped:
+            for name in chosen:
+                if name == "C5":
+                    made = _train(seed, full, out, quiet, unless_stopped)
+                    rows = made.details["rows"]
+                else:
+                    made = theory_claims.check(name, seed=seed, full=full)
+                unless_stopped()
+                line = theory_claims.line_of(made, theory_claims.command_of(name, seed=seed, full=full))
+                found.append(line | {"details": _without_curves(made.details)})
+    except KeyboardInterrupt:
+        raise RunInterruptedError(_how_to_resume(chosen, out)) from None
     lines = strict(found)
     if out is not None:
         from bridge.running.store import write_json
@@ -106,13 +112,25 @@ def _read(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _train(seed: int | None, full: bool, out: Path | None, quiet: bool) -> Any:
+def _how_to_resume(chosen: list[str], out: Path | None) -> str:
+    if "C5" in chosen and out is not None:
+        kept = len(list((out / "conditions").glob("*.json")))
+        return f"interrupted; the same command goes on from the {kept} conditions of C5 in {out / 'conditions'}"
+    return "interrupted; nothing was kept" + ("; with --out a stopped C5 goes on" if "C5" in chosen else "")
+
+
+def _train(seed: int | None, full: bool, out: Path | None, quiet: bool, unless_stopped: Callable[[], None]) -> Any:
     from tqdm import tqdm
 
     from bridge.ledger import theory_claims
 
     with tqdm(desc="training", unit="step", file=sys.stderr, disable=True if quiet else None) as bar:
-        return theory_claims.check("C5", seed=seed, full=full, run=_runner(out, bar.update, bar.set_postfix_str))
+
+        def advance(steps: int) -> None:
+            bar.update(steps)
+            unless_stopped()
+
+        return theory_claims.check("C5", seed=seed, full=full, run=_runner(out, advance, bar.set_postfix_str))
 
 
 def _runner(out: Path | None, advance: Callable[[int], Any], say: Callable[[str], Any]) -> Run:

@@ -1,6 +1,9 @@
 """`spi attack`: what it writes, what it refuses, and that stopping loses nothing."""
 
+import gc
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 import theory
 from bridge.cli import run_command
 from bridge.errors import ExitCode
+from bridge.running import interruption
 
 SMALL = ["attack", "--bound", "P2", "--depth", "4", "--restarts", "2", "--steps", "200"]
 
@@ -65,6 +69,26 @@ def test_an_interruption_is_said_with_its_exit_code_and_keeps_the_best(tmp_path,
     assert json.loads((tmp_path / "o" / "attack.json").read_text())["interrupted"] is True
 
 
+def test_ctrl_c_while_jax_has_python_collect_garbage_is_not_lost(tmp_path, capsys, monkeypatch):
+    search = theory.attack
+
+    def _xla_gc_callback() -> None:  # stands for JAX's hook of this name, which swallows what is raised in it
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def interrupted(spec, *, seconds, checkpoint, progress):
+        _xla_gc_callback()
+        return search(spec, seconds=seconds, checkpoint=checkpoint, progress=progress)
+
+    monkeypatch.setattr(theory, "attack", interrupted)
+    assert run_command([*SMALL, "--out", str(tmp_path / "o")]) == ExitCode.INTERRUPTED
+    assert "interrupted after 100 of 200 steps" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_hook_that_swallows_interruptions_still_has_its_name():
+    assert any(getattr(hook, "__name__", "") == interruption._SWALLOWING for hook in gc.callbacks)
+
+
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
     assert run_command(["attack", "--bound", "P1", "--out", str(tmp_path / "o"), "--dry-run", "--json"]) == ExitCode.OK
     plan = json.loads(capsys.readouterr().out)
@@ -82,6 +106,7 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys):
         (["--alignment", "-1"], "alignment must lie in [0, 1]; got -1.0"),
         (["--dimension", "1"], "dimension must be an integer of at least 2; got 1"),
         (["--sigma", "nan"], "sigma must be finite and positive; got nan"),
+        (["--depth", "1000000000"], "memory; 1000000000, 4 and 128 take about 327680000000000 bytes and"),
         (["--seed", "-1"], "seed must be an integer of at least 0; got -1"),
     ],
 )

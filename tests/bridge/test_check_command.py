@@ -89,6 +89,7 @@ def test_a_stopped_check_goes_on_where_it_was_and_ends_with_the_same_bytes(capsy
 
     monkeypatch.setattr(trajectory, "train", interrupted)
     assert run_command([*command, str(stopped)]) == 130
+    assert "the same command goes on from the 2 conditions of C5 in " in capsys.readouterr().err
     assert len(list((stopped / "conditions").glob("*.json"))) == 2
     first, second = sorted((stopped / "conditions").glob("*.json"))
     first.write_text("{", encoding="utf-8")  # torn: made anew

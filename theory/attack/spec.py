@@ -6,10 +6,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from theory._checks import natural
 from theory.regimes.thresholds import PAPER_FIRST_ORDER_ERROR, PAPER_GAIN
 
-__all__ = ["BOUNDS", "CONE_BOUNDS", "LARGEST_GAIN", "AttackSpec", "Ranges", "ranges"]
+__all__ = ["BOUNDS", "CONE_BOUNDS", "LARGEST_GAIN", "AttackSpec", "Ranges", "ranges", "real"]
 
 BOUNDS = {
     "growth": "largest ||P_{L:1}|| at the given gap and alignment, compared with (T8)",
@@ -68,7 +70,7 @@ class AttackSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.bound not in BOUNDS:
+        if not isinstance(self.bound, str) or self.bound not in BOUNDS:
             raise ValueError(f"bound must be one of {', '.join(BOUNDS)}; got {self.bound!r}")
         for name, least in (("depth", 2), ("dimension", 2), ("restarts", 1), ("steps", 1), ("seed", 0)):
             value = natural(getattr(self, name), name, least=least)
@@ -78,11 +80,11 @@ class AttackSpec:
         for name in ("gap", "alignment"):
             value = getattr(self, name)
             if value is not None:
-                if not 0.0 <= float(value) <= 1.0:
+                if not 0.0 <= real(value, name) <= 1.0:
                     raise ValueError(f"{name} must lie in [0, 1]; got {value!r}")
                 object.__setattr__(self, name, float(value))
         if self.sigma is not None:
-            if not (math.isfinite(self.sigma) and self.sigma > 0):
+            if not (math.isfinite(real(self.sigma, "sigma")) and self.sigma > 0):
                 raise ValueError(f"sigma must be finite and positive; got {self.sigma!r}")
             object.__setattr__(self, "sigma", float(self.sigma))
         _refuse_outside_hypotheses(self)
@@ -105,6 +107,20 @@ class Ranges:
     alignment: tuple[float, float]
     sigma: tuple[float, float]
     shared: bool
+
+
+def real(value: Any, name: str) -> float:
+    """One number, which may be NaN or infinite.
+
+    Raises:
+        ValueError: for anything else, text that reads as a number included.
+    """
+    try:
+        if isinstance(value, (str, bytes)) or np.ndim(value):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a real number; got {value!r}") from None
 
 
 def ranges(spec: AttackSpec) -> Ranges:
