@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theory._checks import is_jax
+
 __all__ = ["imbalance", "misalignment_bound"]
 
 
@@ -24,6 +26,8 @@ def imbalance(propagators: Any, injections: Any) -> Any:
     Raises:
         ValueError: if the shapes disagree or there is one layer only.
     """
+    if not is_jax(propagators, injections):
+        propagators, injections = np.asarray(propagators), np.asarray(injections)
     if propagators.ndim < 3 or propagators.shape[-2] != propagators.shape[-1] or propagators.shape[-3] < 2:
         raise ValueError(f"propagators must have shape (..., L, d, d) with L at least 2; got {propagators.shape}")
     if injections.shape[:-1] != propagators.shape[:-1]:

@@ -100,8 +100,11 @@ def train(spec: TrainingSpec, progress: Callable[[int], None] | None = None) -> 
         progress: called with the number of steps done since the last call.
 
     Raises:
+        TypeError: if spec is no TrainingSpec.
         ValueError: if the training diverged, with the step and the learning rate.
     """
+    if not isinstance(spec, TrainingSpec):
+        raise TypeError(f"spec must be a TrainingSpec; got {type(spec).__name__}")
     rngs = [np.random.default_rng([spec.seed, index]) for index in range(spec.seeds)]
     drawn = [(draw_task(spec, rng), draw_parameters(spec, rng)) for rng in rngs]
     start = _stack([parameters for _, parameters in drawn])
