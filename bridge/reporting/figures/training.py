@@ -57,7 +57,7 @@ def training_curves(
             chance = float(np.mean([row["chance"] for row in chosen]))
             one.axhline(chance, color=style.MUTED, linewidth=1.0, linestyle=":", label="random directions")
         if quantity == "gain":
-            one.axhline(1.0, color=style.INK, linewidth=0.9, linestyle=(0, (1, 2)))
+            one.axhline(1.0, color=style.INK, linewidth=0.9, label="ρ = 1")
             one.set_ylim(0, None)
         else:
             one.set_ylim(0, 1.02)
