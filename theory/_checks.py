@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.core
 import jax.numpy as jnp
@@ -23,8 +24,8 @@ def is_jax(*values: Any) -> bool:
 def unit_interval(value: Any, name: str, *, first_unread: bool = False) -> Any:
     """The argument with its range checked: float64 NumPy for NumPy and Python input, else the JAX array.
 
-    Values above 1 by at most 8 eps of their precision become 1. A tracer has no values to check; it is only
-    clipped at 1.
+    Values above 1 by at most 8 eps of their precision become 1. A tracer's values are checked when the compiled
+    function runs.
 
     Args:
         value: dimensionless, any shape.
@@ -33,11 +34,16 @@ def unit_interval(value: Any, name: str, *, first_unread: bool = False) -> Any:
 
     Raises:
         ValueError: if a value leaves [0, 1] or is NaN.
+        RuntimeError: if a tracer's does; JAX raises it from the compiled function.
     """
     if isinstance(value, jax.Array):
         array = value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(float)
         excess = 8 * float(jnp.finfo(array.dtype).eps)
-        if not isinstance(array, jax.core.Tracer):
+        if isinstance(array, jax.core.Tracer):
+            read = array[1:] if first_unread and array.ndim == 1 else array
+            outside = ~((read >= 0) & (read <= 1 + excess))
+            array = eqx.error_if(array, outside.any(), f"{name} must lie in [0, 1]; got something else under jit")
+        else:
             _refuse_outside(np.asarray(array, dtype=np.float64), name, excess, first_unread)
         return jnp.minimum(array, 1)  # minimum keeps a NaN
     try:

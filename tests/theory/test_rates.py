@@ -110,6 +110,21 @@ def test_values_outside_the_unit_interval_are_refused_by_name(bad: float) -> Non
             call()
 
 
+@pytest.mark.parametrize("bad", [-0.1, 1.1, np.nan])
+def test_values_outside_the_unit_interval_are_refused_under_jit_too(bad: float) -> None:
+    pair, row = jnp.array([0.5, bad]), jnp.array([0.5, 0.5])
+    for call, first in (
+        (theory.max_rate, pair),
+        (jax.vmap(theory.min_rate), pair),
+        (jax.grad(lambda kappa, xi: theory.max_rate(kappa, xi).sum()), pair),
+        (theory.perturbation_error, pair),
+    ):
+        with pytest.raises(Exception, match=r"alignment must lie in \[0, 1\]"):
+            jax.block_until_ready(jax.jit(call)(first, row))
+    unread = jax.jit(theory.perturbation_error)(jnp.array([bad, 0.5]), row)
+    assert float(unread) == float(theory.perturbation_error(row, row))
+
+
 def test_rounding_above_one_is_taken_as_one() -> None:
     above = 1 + 8 * EPS
     assert theory.max_rate(above, 0.3) == theory.max_rate(1.0, 0.3) == 1.0
