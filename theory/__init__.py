@@ -45,6 +45,10 @@ from theory.counterexamples.residual import (
     residual_log_growth_bounds,
     residual_mean_square,
 )
+from theory.phase.cells import PhaseCells
+from theory.phase.critical import CriticalGain, critical_product_gain, predicted_gain
+from theory.phase.critical_context import PhaseThresholds, critical_context_gain
+from theory.phase.spectra import ContextSpectra, context_spectra
 from theory.propagation.depth import JacobianProfile, depth_profile, jacobian_profile
 from theory.propagation.floored import Floored
 from theory.propagation.path import DominantPath, dominant_path
@@ -76,7 +80,9 @@ __all__ = [
     "Chain",
     "ClaimCheck",
     "ConeCertificate",
+    "ContextSpectra",
     "Counterexample",
+    "CriticalGain",
     "DominantPath",
     "Factored",
     "Floored",
@@ -84,6 +90,8 @@ __all__ = [
     "Hypothesis",
     "JacobianProfile",
     "LogSpectrum",
+    "PhaseCells",
+    "PhaseThresholds",
     "ReducedJacobians",
     "RegimePrediction",
     "ResidualMeanSquare",
@@ -108,8 +116,11 @@ __all__ = [
     "context_jacobians",
     "context_jacobians_and_products",
     "context_norm_bound",
+    "context_spectra",
     "counterexamples",
     "critical_alignment",
+    "critical_context_gain",
+    "critical_product_gain",
     "crossover_width",
     "default_sweep",
     "depth_profile",
@@ -146,6 +157,7 @@ __all__ = [
     "orthogonal_chain",
     "paper_rule",
     "perturbation_error",
+    "predicted_gain",
     "products",
     "profile_chain",
     "reduced_jacobians",
