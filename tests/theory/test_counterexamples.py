@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from mpmath import mp
 from scipy import stats
 
 import theory
@@ -172,6 +173,27 @@ def test_typical_growth_is_the_mean_of_independent_increments(dimension, strengt
     assert abs(np.mean(x[:, 1:] * x[:, :-1]) / np.mean(x * x)) <= 5 / math.sqrt(x[:, 1:].size)
     if drift == 0.0:
         assert low >= -1e-12
+
+
+@pytest.mark.parametrize(("dimension", "strength", "drift"), [(256, 20.0, 0.0), (9, 3.0, 0.3), (3, 2.0, 0.0)])
+def test_the_lower_growth_is_its_mean_to_rounding(dimension, strength, drift):
+    keep, power = abs(1 - drift), (dimension - 3) / 2
+    with mp.workdps(30):
+        weight = [
+            mp.quad(lambda t: (1 - t * t) ** power, ends) for ends in ((0, keep / strength), (keep / strength, 1))
+        ]
+        beyond = mp.quad(lambda t: (1 - t * t) ** power * mp.log(strength * t), [keep / strength, 1])
+        exact = (weight[0] * mp.log(keep) + beyond) / (weight[0] + weight[1])
+    low, _ = theory.residual_log_growth_bounds(dimension, strength, drift)
+    assert low == pytest.approx(float(exact), rel=1e-11)  # what the quadrature is asked for, and a digit or two
+
+
+def test_the_lower_growth_has_its_limits():
+    assert theory.residual_log_growth_bounds(7, 0.5, 0.0)[0] == 0.0
+    # No part that stays: E ln |c_1| of a uniform unit vector in three dimensions, where |c_1| is uniform on [0, 1].
+    assert theory.residual_log_growth_bounds(3, 2.0, 1.0)[0] == pytest.approx(math.log(2) - 1, rel=4 * EPS)
+    # In two dimensions ln is harmonic and the bound is the growth; the latter's quadrature is the coarser one.
+    assert theory.residual_log_growth_bounds(2, 1.5)[0] == pytest.approx(theory.residual_log_growth(2, 1.5), abs=1e-5)
 
 
 def test_the_second_moment_decides_decay_where_the_gain_does_not():

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import integrate, special
 
 from theory._checks import natural
 from theory.chains.chain import Chain
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 QUADRATURE = 200
-"""Nodes a direction of the Gauss-Jacobi rule for the mean logarithm; exact to 1e-12 where phi < 1 or d > 8."""
+"""Nodes a direction of the Gauss-Jacobi rule for `residual_log_growth`; exact to 1e-12 where phi < 1 or d > 8."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,10 +103,8 @@ def residual_log_growth_bounds(dimension: int, strength: float, drift: float = 0
         ValueError: if an argument leaves its range.
     """
     d, size, keep = int(natural(dimension, "dimension", least=2)), _strength(strength), 1.0 - _drift(drift)
-    node, weight = _coordinate(d)
     with np.errstate(divide="ignore"):
-        low = float(weight @ np.log(np.maximum(abs(keep), size * np.abs(node))))
-        return low, 0.5 * float(np.log(keep * keep + size * size / d))
+        return _mean_log_larger(d, size, abs(keep)), 0.5 * float(np.log(keep * keep + size * size / d))
 
 
 def residual_log_growth(dimension: int, strength: float, drift: float = 0.0) -> float:
@@ -151,6 +149,23 @@ def residual_run(chain: Chain, b: NDArray[np.float64]) -> tuple[NDArray[np.float
         arrival.append(size[..., 0])
         norm.append(size[..., 1])
     return np.stack(arrival, axis=-1), np.stack(norm, axis=-1)
+
+
+def _mean_log_larger(dimension: int, size: float, keep: float) -> float:
+    """E ln max(keep, size |c_1|), c a uniform unit vector; c_1^2 has the beta law of 1/2 and (d - 1) / 2.
+
+    As ln keep + the integral of P(|c_1| > t) d ln t from keep / size to 1: no kink for a quadrature to miss.
+    """
+    if size <= keep:
+        return math.log(keep) if keep > 0 else -math.inf
+    half = (dimension - 1) / 2
+    if keep == 0:
+        return math.log(size) + 0.5 * float(special.digamma(0.5) - special.digamma(dimension / 2))
+    start = math.log(keep / size)
+    beyond = integrate.quad(
+        lambda x: special.betainc(half, 0.5, -math.expm1(2 * x)), start, 0.0, epsabs=1e-13, epsrel=1e-13, limit=200
+    )
+    return math.log(keep) + float(beyond[0])
 
 
 def _coordinate(dimension: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
