@@ -195,12 +195,13 @@ def _verdict(result: AttackResult) -> str:
     found, bound = result.found, result.spec.bound
     if math.isnan(found.log_claimed):
         return f"no cone below kappa_c: {bound} has no bound here"
-    ratio = math.exp(min(abs(found.log_excess), 700.0))
+    excess = abs(found.log_excess)
+    by = f"a factor of {math.exp(min(excess, 700.0)):.4g}" if excess > 0.01 else f"{100 * excess:.2g} %"
     if found.violated:
-        return f"violated: {found.quantity} is on the wrong side of what is claimed by a factor of {ratio:.4g}"
+        return f"violated: {found.quantity} is on the wrong side of what is claimed by {by}"
     if found.log_excess > -found.margin:
         return f"attained to rounding: {found.quantity} equals what is claimed"
-    return f"holds: {found.quantity} stays on its side of the bound by a factor of {ratio:.4g}"
+    return f"holds: {found.quantity} stays on its side of the bound by {by}"
 
 
 def _write(result: AttackResult, outcome: dict[str, Any], out: Path) -> None:

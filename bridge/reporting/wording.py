@@ -90,6 +90,7 @@ def mebibytes(value: Any) -> str:
 
 
 _SUBSCRIPT = re.compile(r"(?<![A-Za-z0-9.-])([A-Zduκξσρλ]|Λ)_(eff|max|min|chain|F|f|L|l|z|c)(?![A-Za-z0-9_])")
+_BRACED = re.compile(r"(?<![A-Za-z0-9.-])([A-Zduκξσρλ]|Λ)_\{([^{}]{1,9})\}")
 _WORDS = {
     "kappa": "κ", "xi": "ξ", "rho": "ρ", "sigma": "σ", "lambda": "λ", "Lambda": "Λ", "alpha": "α",
 }  # fmt: skip
@@ -101,6 +102,7 @@ _SIGNS = {
     "^(-1/2)": "<sup>−1/2</sup>",
     "‖_F^2": "‖<sub>F</sub>²",
     "^T": "<sup>T</sup>",
+    "^2": "²",
 }
 
 
@@ -112,4 +114,6 @@ def symbols(text: str) -> Markup:
     set_text = _WORD.sub(lambda match: _WORDS[match[1]], str(escape(text)))
     for plain, sign in _SIGNS.items():
         set_text = set_text.replace(plain, sign)
-    return Markup(_SUBSCRIPT.sub(r"\1<sub>\2</sub>", set_text))
+    for written in (_BRACED, _SUBSCRIPT):
+        set_text = written.sub(r"\1<sub>\2</sub>", set_text)
+    return Markup(set_text)

@@ -94,7 +94,8 @@ def test_report_has_every_section_figure_and_claim(run, page):
     assert {f"C{i}" for i in range(1, 16)} <= set(page.ids)
     drawn = {path.stem for path in (run / "figures").glob("*.svg")}
     assert drawn == {path.stem for path in (run / "figures").glob("*.png")}
-    assert drawn <= set(page.ids)
+    assert {f"drawn-{name}" for name in drawn} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
     assert {"phase-map", "regimes", "certificate", "wer", "figure-2"} <= drawn
     names = ("layers-position", "layers-sequence", "context-position", "arrival", "figure-1", "figure-3")
     assert {f"{name}-organism-a" for name in names} <= drawn
@@ -107,8 +108,8 @@ def test_c5_has_its_scope_and_its_figure_inside_its_own_article(run):
     (article,) = re.findall(r'<article class="claim" id="C5">.*?</article>', text, re.S)
     claims = json.loads((run / "results.json").read_text(encoding="utf-8"))["claims"]
     assert claims[4]["scope"] and claims[4]["scope"] in article
-    assert '<figure id="training">' in article
-    assert text.count('<figure id="training">') == text.count("<b>Scope.</b>") == 1
+    assert '<figure id="drawn-training">' in article
+    assert text.count('<figure id="drawn-training">') == text.count("<b>Scope.</b>") == 1
 
 
 def test_every_figure_says_how_to_read_it(page):
@@ -179,6 +180,10 @@ def test_paper_rows_come_first_and_have_no_interval(run):
     assert list(table.index[:5]) == list(published.index)
     assert published["d_alpha_low"].isna().all()
     assert set(table[table["source"] == "ours"]["stress"]) == {"noise", "all"}
+
+
+def test_braced_subscripts_and_squares_are_set_too():
+    assert str(symbols("A_{l+1}^T A_{l+1} beside sigma^2")) == ("A<sub>l+1</sub><sup>T</sup> A<sub>l+1</sub> beside σ²")
 
 
 def test_prose_gets_symbols_and_is_still_escaped():
