@@ -100,6 +100,20 @@ def test_a_path_of_zero_has_no_error_but_still_a_turn() -> None:
     assert (silent.log_path == -np.inf).all()
 
 
+@pytest.mark.parametrize("zero", [0, 3])
+def test_behind_a_zero_layer_nothing_is_left(zero: int) -> None:
+    sigma = np.where(np.arange(8) == zero, 0.0, 1.3)
+    chain = theory.flat_chain(8, 4, np.random.default_rng(0), sigma=sigma, gap=0.5, alignment=0.6)
+    path = theory.dominant_path(chain)
+    assert np.isneginf(path.log_path[zero:]).all() and np.isposinf(path.error.log_value[zero:]).all()
+    assert np.isnan(path.across_over_along.log_value[zero:]).all()
+    assert np.isfinite(path.across_over_along.log_value[1:zero]).all()
+    injected = theory.inject_random(chain, np.random.default_rng(1), norm=1.0, context_dimension=2)
+    arrived = theory.depth_profile(injected)
+    assert arrived.resolved.all()
+    assert np.isneginf(arrived.log_value[:zero]).all() and np.isfinite(arrived.log_value[zero:]).all()
+
+
 def test_factored_and_float32_chains_have_paths_too() -> None:
     rng = np.random.default_rng(3)
     factored = theory.flat_chain(20, 12, rng, gap=0.4, alignment=0.8, isometry="reflection", batch=(2, 2))

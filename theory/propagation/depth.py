@@ -135,7 +135,7 @@ def depth_profile(chain: Chain) -> Floored:
     noise = np.concatenate([(track.rounding * track.norms)[:, after], 0 * ones], axis=1)
     log_b = log_of(b, 0)
     found = at_least(log_of(size, powers) + log_b, log_of(noise, powers) + log_b)
-    exact = np.isneginf(log_b)  # no injection: exactly 0
+    exact = np.isneginf(log_b) | np.isneginf(found.log_value)  # no injection, or a zero product: exactly 0
     return Floored(
         np.where(exact, -np.inf, found.log_value).reshape(*batch, depth),
         (found.resolved | exact).reshape(*batch, depth),

@@ -168,7 +168,7 @@ class _Image:
 
     def __init__(self, chain: Chain) -> None:
         n, d = chain.sigma.shape[0], chain.dimension
-        self.along, self.along_power = np.ones(n), np.zeros(n, dtype=np.int64)
+        self.along, self.along_power = np.where(chain.sigma[:, 0] != 0, 1.0, 0.0), np.zeros(n, dtype=np.int64)
         self.across, self.across_power = np.zeros((n, d)), np.zeros(n, dtype=np.int64)
         self.doubt = _Doubt(chain)
 
@@ -178,6 +178,7 @@ class _Image:
         source, power = plus(turn.b * self.along[:, None], self.along_power, self.across, self.across_power)
         rest = _relative_residual(chain, layer, source[:, :, None])[:, :, 0]
         self.doubt.step(chain, layer, turn, self.along, self.along_power)
+        along = np.where(chain.sigma[:, layer] != 0, along, 0.0)  # sigma is divided out, and a zero layer has none
         self.along, self.along_power = halved(along, along_power)
         self.across, self.across_power = halved(rest, power)
 
