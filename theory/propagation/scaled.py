@@ -1,4 +1,4 @@
-"""Matrices with a logarithm beside them, and what rounding can have added to them."""
+"""Matrices with a logarithm beside them, and an estimate of what rounding has added to them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ class Scaled:
     Attributes:
         matrix: Frobenius norm 1 (0 for the zero matrix), shape (..., p, q), in the chain's precision.
         log_scale: natural logarithm of the Frobenius norm, shape (...), float64; -inf for the zero matrix.
-        rounding: what arithmetic can have added to `matrix`, as a Frobenius norm, shape (...):
+        rounding: estimate of what arithmetic has added to `matrix`, as a Frobenius norm, shape (...):
             eps (max(p, q) + 2 sum_l (||A_l|| ||P_{l-1}|| + ||B_l||) / ||P_l||), sizes of terms over size of result.
+            No bound: an error is taken to go on as the matrix does. Gaussian layers of 4 x 4 exceeded it 2.4 times at
+            L = 1000, and chains whose later layers favour just what the first ones suppress exceed it without limit;
+            `log_singular_values` looks for that.
     """
 
     matrix: NDArray[Any]
@@ -45,7 +48,7 @@ class Scaled:
     def log_ratio(self) -> Floored:
         """ln sigma_2 / sigma_1, or the floor that `rounding` puts under it, shape (...).
 
-        A flag is false, and the number the floor, where rounding alone could have made the ratio. It is NaN for the
+        A flag is false, and the number the floor, where `rounding` alone could have made the ratio. It is NaN for the
         zero matrix or a single singular value. `log_singular_values` has a lower floor.
         """
         return ratio_of(self.singular_values(), self.rounding)
