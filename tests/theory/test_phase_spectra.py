@@ -192,6 +192,12 @@ def test_bad_requests_are_refused_by_name() -> None:
         with pytest.raises(ValueError, match=message):
             theory.PhaseCells(*numbers)
     good = {"dimension": 5, "depths": [3], "chains": 2, "seed": 0}
+    for cells, dtype in (
+        (theory.PhaseCells(1e200, 0.5, 0.5), "float64"),
+        (theory.PhaseCells(1e-30, 0.5, 0.5), "float32"),
+    ):
+        with pytest.raises(ValueError, match=f"sigma must keep one layer's product within {dtype}"):
+            theory.context_spectra(cells, **good, dtype=dtype)
     for change, message in (
         ({"dimension": 2}, "dimension must be at least context_dimension . 1 = 3; got 2"),
         ({"context_dimension": 3}, "context_dimension must be 1 or 2"),

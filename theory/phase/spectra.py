@@ -26,6 +26,9 @@ LARGEST_RESULT = 4 * 2**30
 LOG_ROOM = {"float64": 100.0, "float32": 15.0}
 """Natural-log units by which the state may have moved before it is rescaled: its squares must stay in range."""
 
+LARGEST_STEP = 2.5
+"""Times that room, what a single layer may move the state by: its squares, e^500 and e^75, are still in range."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextSpectra:
@@ -83,7 +86,7 @@ def context_spectra(
         share: whether to carry the earliest injection.
 
     Raises:
-        ValueError: if an argument leaves its range, or the result would exceed 4 GiB.
+        ValueError: if an argument leaves its range, one layer would leave that of dtype, or the result 4 GiB.
     """
     d, n, m = (
         int(natural(value, name))
@@ -142,6 +145,8 @@ class _Run:
         self.m, self.columns, self.early, self.isotropic, self.dtype = m, columns, columns - m, isotropic, dtype
         rate = np.maximum(np.maximum(kappa, cells.gap), 1 / math.sqrt(d))
         moved = max(float(np.log1p(cells.sigma).max()), -float(np.log(cells.sigma * rate).min()))
+        if moved > LARGEST_STEP * LOG_ROOM[dtype]:
+            raise ValueError(f"sigma must keep one layer's product within {dtype}; it would change it by e^{moved:.0f}")
         self.every = max(1, int(LOG_ROOM[dtype] / moved))
 
     def through(self, draws: list[LayerDraw], depths: set[int]) -> Any:
