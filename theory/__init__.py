@@ -1,5 +1,6 @@
 """Synthetic chains, sharp rates, certificates and sweeps of the Spectral Sensitivity Theorem."""
 
+from theory.attack.checkpoint import OtherAttackError
 from theory.attack.search import AttackResult, attack
 from theory.attack.spec import AttackSpec
 from theory.bounds.blocks import BlockCertificate, BlockTable, certify_blocks, coarse_grain
@@ -58,6 +59,7 @@ from theory.propagation.scaled import Scaled
 from theory.propagation.spectrum import LogSpectrum, log_singular_values, lyapunov_exponents
 from theory.regimes.boundaries import boundary_curves
 from theory.regimes.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
+from theory.regimes.thresholds import PaperThresholds
 from theory.regimes.typical import (
     crossover_width,
     newman_exponents,
@@ -90,6 +92,8 @@ __all__ = [
     "Hypothesis",
     "JacobianProfile",
     "LogSpectrum",
+    "OtherAttackError",
+    "PaperThresholds",
     "PhaseCells",
     "PhaseThresholds",
     "ReducedJacobians",

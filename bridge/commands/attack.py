@@ -81,7 +81,9 @@ def _spec(values: dict[str, Any]) -> AttackSpec:
 
     limit_threads()
     import theory
+    from theory.attack.spec import BOUNDS
 
+    values["bound"] = {name.lower(): name for name in BOUNDS}.get(values["bound"].lower(), values["bound"])
     try:
         return theory.AttackSpec(**values)
     except ValueError as error:

@@ -90,9 +90,13 @@ def test_the_hook_that_swallows_interruptions_still_has_its_name():
 
 
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
-    assert run_command(["attack", "--bound", "P1", "--out", str(tmp_path / "o"), "--dry-run", "--json"]) == ExitCode.OK
+    assert run_command(["attack", "--bound", "p1", "--out", str(tmp_path / "o"), "--dry-run", "--json"]) == ExitCode.OK
     plan = json.loads(capsys.readouterr().out)
-    assert plan["gradient_steps"] == 128 * 2000 and plan["ranges"]["alignment"] == [0.05, 0.95]
+    assert (
+        plan["attacks"].startswith("P1: ")
+        and plan["gradient_steps"] == 128 * 2000
+        and plan["ranges"]["alignment"] == [0.05, 0.95]
+    )
     assert not (tmp_path / "o").exists()
 
 

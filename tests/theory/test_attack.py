@@ -185,6 +185,9 @@ def test_a_checkpoint_of_another_search_is_refused_by_name(tmp_path):
         ({"gap": 1.5}, r"gap must lie in \[0, 1\]; got 1.5"),
         ({"gap": math.nan}, r"gap must lie in \[0, 1\]; got nan"),
         ({"alignment": -0.1}, r"alignment must lie in \[0, 1\]; got -0.1"),
+        ({"gap": "0.1"}, "gap must be a real number; got '0.1'"),
+        ({"alignment": [0.1]}, r"alignment must be a real number; got \[0.1\]"),
+        ({"bound": ["P1"]}, r"bound must be one of .*; got \['P1'\]"),
         ({"sigma": 0.0}, "sigma must be finite and positive; got 0.0"),
         ({"bound": "P1", "gap": 0.5}, r"gap must lie in \(0, 0.0119\] for P1"),
         ({"bound": "P2", "alignment": 0.99}, "alignment must be at most 0.95 for P2"),
@@ -195,6 +198,13 @@ def test_a_checkpoint_of_another_search_is_refused_by_name(tmp_path):
 def test_bad_requests_name_the_argument_the_rule_and_what_came(arguments, said):
     with pytest.raises(ValueError, match=said):
         AttackSpec(**arguments)
+
+
+def test_what_would_not_fit_in_memory_is_refused_before_it_is_made():
+    with pytest.raises(ValueError, match="depth, dimension and restarts must make a search that fits in memory"):
+        theory.attack(AttackSpec(depth=10**9))
+    with pytest.raises(TypeError, match="spec must be an AttackSpec; got str"):
+        theory.attack("P1")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_time_budget_of_zero_is_refused():

@@ -43,7 +43,9 @@ class AttackSpec:
     """One worst-case search.
 
     Attributes:
-        bound: a key of `BOUNDS`.
+        bound: a key of `BOUNDS`: "growth" or "decay" at the given gap and alignment; "P1" or "P2", the published; "T8",
+            "T9", "T9-product", "T10", "T12", "T15", "T16" or "T27", the rigorous; "product-upper" or "product-lower",
+            which are no bounds.
         depth: number of layers L, >= 2.
         dimension: d >= 2. At d = 2 directions are signs, which restarts draw and no gradient moves: use 3 or more. At 4
             fewer starts than at 3 end in local optima.
