@@ -77,7 +77,9 @@ def drawing(d: int, chains: int, dtype: str, share: bool) -> None:
     together = 32
     for begin in range(0, chains // BLOCK, together):
         blocks = range(begin, min(begin + together, chains // BLOCK))
-        draw_layers(0, blocks, DEPTH, d, shown=2 + share, context_dimension=2, isotropic=False, dtype=dtype)
+        layers = draw_layers(0, blocks, DEPTH, d, shown=2 + share, context_dimension=2, isotropic=False, dtype=dtype)
+        for _ in layers:
+            pass
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -55,7 +55,9 @@ def test_haar_columns_are_orthonormal_with_the_law_of_haar_matrices(ambient: int
 
 def test_draws_of_a_shallower_chain_begin_those_of_a_deeper_one() -> None:
     def draws(depth: int, seed: int = 3):
-        return draw_layers(seed, range(2), depth, 50, shown=3, context_dimension=2, isotropic=True, dtype="float64")
+        return list(
+            draw_layers(seed, range(2), depth, 50, shown=3, context_dimension=2, isotropic=True, dtype="float64")
+        )
 
     for shallow, deep in zip(draws(2), draws(4), strict=False):
         np.testing.assert_array_equal(shallow.new, deep.new)

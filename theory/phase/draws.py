@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,8 +135,8 @@ def draw_layers(
     context_dimension: int,
     isotropic: bool,
     dtype: str,
-) -> list[LayerDraw]:
-    """The draws of all layers for some blocks of chains, chains on the last axis.
+) -> Iterator[LayerDraw]:
+    """The draws of one layer after another for some blocks of chains, chains on the last axis.
 
     Args:
         seed: of the whole run.
@@ -150,13 +151,11 @@ def draw_layers(
     seen = shown + isotropic
     size = normals_per_layer(shown, seen, context_dimension)
     kind: Any = np.dtype(dtype).type
-    streams = (np.random.default_rng([seed, dimension, shown, context_dimension, isotropic, block]) for block in blocks)
-    parts = [stream.standard_normal((depth, size, BLOCK), dtype=kind) for stream in streams]
-    normals = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+    streams = [np.random.default_rng([seed, dimension, shown, context_dimension, isotropic, block]) for block in blocks]
     cut = 2 * -(-shown // 2)
-    draws = []
-    for row in normals:
-        new, beyond = coordinates(row[:cut], dimension - 1, shown)
-        top, rest = haar_columns(row[cut:], dimension - 1 + isotropic, seen, context_dimension)
-        draws.append(LayerDraw(new, beyond, top, rest))
-    return draws
+    for _ in range(depth):
+        parts = [stream.standard_normal((size, BLOCK), dtype=kind) for stream in streams]
+        normals = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        new, beyond = coordinates(normals[:cut], dimension - 1, shown)
+        top, rest = haar_columns(normals[cut:], dimension - 1 + isotropic, seen, context_dimension)
+        yield LayerDraw(new, beyond, top, rest)

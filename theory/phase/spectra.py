@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -123,10 +123,11 @@ def context_spectra(
             dtype=dtype,
         )
         at = slice(begin * BLOCK, min(block.stop * BLOCK, n))
-        for first in range(0, len(cells), rows):
-            part = slice(first, first + rows)
+        parts = [slice(first, first + rows) for first in range(0, len(cells), rows)]
+        shared: Iterable[LayerDraw] = draws if len(parts) == 1 else list(draws)  # kept only where cells share them
+        for part in parts:
             run = _Run(cells.at(part), d, m, columns, frame == "isotropic", dtype)
-            for depth, results in run.through(draws, set(layers.tolist())):
+            for depth, results in run.through(shared, set(layers.tolist())):
                 for where in np.flatnonzero(layers == depth):
                     for value, store in zip(results, found, strict=True):
                         store[where, part, at] = value[:, : at.stop - at.start]
@@ -149,23 +150,21 @@ class _Run:
             raise ValueError(f"sigma must keep one layer's product within {dtype}; it would change it by e^{moved:.0f}")
         self.every = max(1, int(LOG_ROOM[dtype] / moved))
 
-    def through(self, draws: list[LayerDraw], depths: set[int]) -> Any:
+    def through(self, draws: Iterable[LayerDraw], depths: set[int]) -> Any:
         """Yields each wanted depth with ln ||J||, ln ratio and, where it is carried, ln share."""
-        shape = (self.kappa.shape[0], draws[0].beyond.size)
-        start = np.frexp(np.maximum(self.along, self.injected))[1]
-        power = early_power = np.broadcast_to(start, shape).astype(np.int64)
-        zero = np.zeros(shape, dtype=self.dtype)
+        power = early_power = np.frexp(np.maximum(self.along, self.injected))[1].astype(np.int64)
         along, injected = self._shrunk(power)
-        r, f = self._injected(
-            [zero] * self.columns, [[zero] * (j + 1) for j in range(self.columns)], draws[0], along, injected
-        )
-        if self.early:  # its column is that of w, so the second row of F is free
-            r, f = [r[1], *r[1:]], [[f[1][1]], *([x[1], zero, *x[2:]] for x in f[1:])]
+        zero = np.zeros_like(self.kappa)
+        r: list[Any] = [zero] * self.columns
+        f: list[Any] = [[zero] * (j + 1) for j in range(self.columns)]
         jacobian = range(self.early, self.columns)
         for layer, draw in enumerate(draws):
             if layer:
                 r, f = self._propagated(r, f, draw)
-                r, f = self._injected(r, f, draw, along, injected)
+            r, f = self._injected(r, f, draw, along, injected)
+            if not layer and self.early:  # its column is that of w, so the second row of F is free
+                zero = np.zeros_like(r[1])
+                r, f = [r[1], *r[1:]], [[f[1][1]], *([x[1], zero, *x[2:]] for x in f[1:])]
             wanted = layer + 1 in depths
             if wanted or layer % self.every == 0:
                 power = power + self._halved(r, f, jacobian)
