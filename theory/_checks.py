@@ -10,7 +10,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["ROUNDING", "is_jax", "natural", "unit_interval"]
+__all__ = ["ROUNDING", "is_jax", "natural", "unit_interval", "unit_vector"]
 
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
 """Excess over 1 that |<v, u>| of unit vectors owes to rounding in a quarter of cases; taken as 1."""
@@ -67,12 +67,24 @@ def natural(value: Any, name: str, *, least: int = 1) -> np.ndarray:
     Raises:
         ValueError: if any is not.
     """
+    rule = f"{name} must be an integer of at least {least}"
     array = np.asarray(value)
-    if array.dtype == bool or not (
-        np.issubdtype(array.dtype, np.integer)
-        or (np.issubdtype(array.dtype, np.floating) and np.all(array == np.round(array)))
-    ):
-        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
-    if (array < least).any():
-        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
+    if array.dtype == bool or not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
+        raise ValueError(f"{rule}; got {value!r}")
+    if not np.all((array == np.round(array)) & (array >= least)):
+        raise ValueError(f"{rule}; got {value!r}")
+    if (array >= 2.0**63).any():
+        raise ValueError(f"{rule} and below 2^63; got {value!r}")
     return array.astype(np.int64)
+
+
+def unit_vector(value: Any, name: str, size: int) -> np.ndarray:
+    """A unit vector, float64.
+
+    Raises:
+        ValueError: if its shape is not (size,) or its norm is off 1 by more than 1e-12.
+    """
+    w = np.asarray(value, dtype=np.float64)
+    if w.shape != (size,) or not abs(float(np.linalg.norm(w)) - 1) <= 1e-12:
+        raise ValueError(f"{name} must be a unit vector of shape ({size},); got {value!r}")
+    return w

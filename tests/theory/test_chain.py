@@ -1,5 +1,7 @@
 """Generator, measurement, recurrence and products against each other and the exact oracles of (T22)."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -220,3 +222,27 @@ def test_measured_alignment_of_orthogonal_directions_is_not_negative() -> None:
     for _ in range(300):
         chain = theory.flat_chain(5, 5, rng, gap=0.4, alignment=0.0)
         assert (theory.measure(chain).alignment[1:] >= 0).all()
+
+
+def test_the_measured_coherent_part_has_the_sign_the_injections_were_given() -> None:
+    """(T3) leaves one sign for a whole chain, which an SVD takes at random; conditions 3a-c are c_l > 0."""
+    rng = np.random.default_rng(1)
+    for _ in range(8):
+        chain = theory.inject_coherent(
+            theory.flat_chain(6, 7, rng, gap=0.1, alignment=0.9), rng, along=1.0, across=0.1, context_dimension=3
+        )
+        measured = theory.measure(chain, direction=np.eye(3)[0]).injection_coherent
+        np.testing.assert_allclose(measured, np.ones(6), rtol=1e-12)
+
+
+@pytest.mark.parametrize("direction", [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0], [np.nan, 0.0, 0.0]])
+def test_a_direction_that_is_no_unit_vector_is_refused(direction: list[float]) -> None:
+    chain = theory.inject_none(theory.flat_chain(2, 4, np.random.default_rng(0), gap=0.1, alignment=0.9), 3)
+    with pytest.raises(ValueError, match=r"direction must be a unit vector of shape \(3,\)"):
+        theory.measure(chain, direction=np.array(direction))
+
+
+@pytest.mark.parametrize("depth", [math.inf, 1e300, 2**64, math.nan, -1, 0, True, "3"])
+def test_a_depth_beyond_integers_is_refused(depth: object) -> None:
+    with pytest.raises(ValueError, match=r"depth must be an integer of at least 1"):
+        theory.first_order_error(depth, 0.5, 0.1)

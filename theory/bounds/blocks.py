@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from observables import ChainParameters
-from theory._checks import natural
+from theory._checks import natural, unit_vector
 from theory.bounds._layers import WideLayer
 from theory.bounds._scaled import ScaledMatrix, dense_layers, scaled, shifted
 from theory.bounds._wide import ONE, ZERO, wide, wide_hypot
@@ -145,18 +145,6 @@ def _measure(blocks: Sequence[tuple[ScaledMatrix, ScaledMatrix]], direction: NDA
     return _Measured(layers, bulk)
 
 
-def _unit_direction(direction: NDArray[np.float64] | None, size: int) -> NDArray[np.float64] | None:
-    if direction is None:
-        return None
-    w = np.asarray(direction, dtype=np.float64)
-    if w.shape != (size,) or not abs(float(np.linalg.norm(w)) - 1) <= 1e-12:
-        raise ValueError(
-            f"direction must be a unit vector of shape ({size},); got shape {w.shape} of norm "
-            f"{float(np.linalg.norm(w))!r}"
-        )
-    return w
-
-
 def coarse_grain(
     chain: Chain | NDArray[np.float64],
     block: int,
@@ -183,7 +171,7 @@ def coarse_grain(
             has no such limit.
     """
     blocks = join_blocks(chain, block, injections)
-    w = _unit_direction(direction, blocks[0][1].matrix.shape[1])
+    w = None if direction is None else unit_vector(direction, "direction", blocks[0][1].matrix.shape[1])
     measured = _measure(blocks, w)
     columns: dict[str, list[float]] = {}
     for name in ("sigma", "xi", "kappa", "s", "beta", "b", "c"):
@@ -233,7 +221,7 @@ def certify_blocks(
         ValueError: if a block size leaves 1..L or the shapes disagree.
     """
     a, b = dense_layers(chain, injections)
-    w = _unit_direction(direction, b.shape[2])
+    w = None if direction is None else unit_vector(direction, "direction", b.shape[2])
     depth = len(a)
     sizes = range(1, depth + 1) if blocks is None else sorted({_block_size(block, depth) for block in blocks})
     true = _joined(a, b)[1].singular_values()

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from observables import ChainParameters
+from theory._checks import unit_vector
 from theory.chains.factored import Factored, leading_triples, row
 
 __all__ = ["Chain", "in_gauge", "measure"]
@@ -129,8 +130,9 @@ def measure(
 ) -> ChainParameters:
     """The parameters of one chain, measured from its layers by SVD, in float64.
 
-    The gauge is that of (T3): u_l and v_l are flipped together so that <v_l, u_{l-1}> >= 0. Where sigma_1 = sigma_2
-    (gap 1) u and v are not determined, and neither are alignment and the injections' split.
+    The gauge is that of (T3): u_l and v_l are flipped together so that <v_l, u_{l-1}> >= 0, which leaves one sign for
+    the whole chain; the coherent parts fix it by having a sum that is not negative. Where sigma_1 = sigma_2 (gap 1) u
+    and v are not determined, and neither are alignment and the injections' split.
 
     Args:
         propagators: A_l, shape (L, d, d), or an unbatched Chain (then injections are its own).
@@ -141,7 +143,7 @@ def measure(
         Parameters with misalignment, bulk_gap (0 for d = 1) and, given a direction, injection_coherent.
 
     Raises:
-        ValueError: if the shapes disagree or an entry is not finite.
+        ValueError: if the shapes disagree, an entry is not finite, or direction is no unit vector.
     """
     if isinstance(propagators, Chain):
         chain, injections = propagators, np.asarray(propagators.injections)
@@ -170,6 +172,9 @@ def measure(
     sigma = s[:, 0]
     safe = np.where(sigma > 0, sigma, 1.0)
     along = np.einsum("ld,ldm->lm", u, b)
+    coherent = None if direction is None else along @ unit_vector(direction, "direction", b.shape[2])
+    if coherent is not None and coherent.sum() < 0:
+        coherent = -coherent  # (T3) leaves one sign for all layers free
     across = b - u[:, :, None] * along[:, None, :]
     return ChainParameters(
         sigma=sigma,
@@ -177,7 +182,7 @@ def measure(
         alignment=np.concatenate([[np.nan], np.minimum(overlap, 1.0)]),
         injection_along=_lengths(along),
         injection_across=np.linalg.norm(across, ord=2, axis=(1, 2)),
-        injection_coherent=None if direction is None else along @ np.asarray(direction, dtype=np.float64),
+        injection_coherent=coherent,
         misalignment=np.concatenate([[np.nan], np.minimum(off, 1.0)]),
         bulk_gap=bulk / safe / np.sqrt(max(d - 1, 1)),
     )

@@ -66,7 +66,8 @@ def jacobian_profile(chain: Chain, k: int = 2) -> JacobianProfile:
             s[at, layer] = np.linalg.svd(x, compute_uv=False)
 
     (track,) = propagate(flat, product=False, jacobian=True, visit=visit)
-    powers, noise = track.powers, track.rounding * track.norms
+    with np.errstate(invalid="ignore"):  # J_l = 0 by cancellation: what rounding left out is not known, and so NaN
+        powers, noise = track.powers, track.rounding * track.norms
     singular = at_least(
         log_of(s[..., :wanted], powers[..., None]), log_of(np.minimum(noise, s[..., 0]), powers)[..., None]
     )
