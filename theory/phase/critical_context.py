@@ -67,8 +67,9 @@ def critical_context_gain(
     """Gains where the medians of J_L cross: the earliest injection's share, the growth with L, the collapse.
 
     A scan of gains finds the first pair that encloses a crossing, bisection on the same random numbers does the rest
-    (a smooth curve; J_L at two gains is one chain's only in law), for the median and for the two order statistics that bound it: the interval holds the gains at
-    which the test of "the median equals the threshold" would not refuse, and what the bisection leaves open.
+    (a smooth curve; J_L at two gains is one chain's in law only), for the median and for the two order statistics that
+    bound it: the interval holds the gains at which the test of "the median equals the threshold" would not refuse, and
+    what the bisection leaves open.
 
     Args:
         alignment: kappa of each cell, in (0, 1].
