@@ -26,7 +26,7 @@ def training_line(check: theory.ClaimCheck, command: str) -> dict[str, Any]:
         f"Mean alignment of layers 2..L at the start and the end of training, its rise, and where that lies: "
         f"{conditions}. Refuting takes one of them, supporting all. {_control(rows)} {_regimes(judged)} "
         "Where to expect alignment: gradient flow keeps the imbalance A_{l+1}^T A_{l+1} - A_l A_l^T - B_l B_l^T of the "
-        "start, weight decay shrinks it (T29), and layers align where it is small beside sigma^2 (T30)."
+        "start, which decay of A_l and B_l shrinks (T29), and layers align where it is small beside sigma^2 (T30)."
     )
     return line(
         "C5",
@@ -85,7 +85,7 @@ def _control(rows: list[dict[str, Any]]) -> str:
     risen = [row for row in rows if row["side"] == "above"]
     if risen:
         makes = sum(row in apart["above"] for row in risen)
-        alike = sum(row in apart["below"] for row in risen)
+        alike = sum(row in apart["below"] and side(row["change_shuffled_interval"]) == "above" for row in risen)
         text += (
             f" Of the {len(risen)} in which training aligns, the task makes it in {makes}, and in {alike} shuffled "
             "labels align as well: there it is training that aligns, not what is learnt."

@@ -143,6 +143,7 @@ def row(name: str, side: str, rise: float, against: float, *, decides: bool = Tr
         "alignment": {"start": 0.2, "end": 0.2 + rise},
         "change": rise,
         "change_interval": (rise - 0.01, rise + 0.01),
+        "change_shuffled_interval": (rise - against - 0.01, rise - against + 0.01),
         "against_shuffled": against,
         "against_shuffled_interval": (against - 0.01, against + 0.01),
         "regime_one": 0.5,

@@ -1,6 +1,7 @@
 """The recurrence and what is read from it at every depth: against mpmath, other routes, and its own floors."""
 
 import jax
+import mpmath
 import numpy as np
 import pytest
 
@@ -94,7 +95,8 @@ def test_a_jacobian_that_its_injections_leave_behind_is_rescaled_to_them() -> No
 
 @pytest.mark.parametrize(("dtype", "eps"), [("float32", EPS32), ("float64", EPS)])
 def test_no_ratio_that_rounding_made_passes_for_a_number(dtype: str, eps: float) -> None:
-    """Rank-one dense layers of small alignment: sigma_2 is 0, but each product loses 1 / kappa of its digits."""
+    """Rank-one dense layers of small alignment: sigma_2 is 0, but each product loses 1 / kappa of its digits, and the
+    next layer does not turn away what was added, as it does the product: another 1 / kappa."""
     rng = np.random.default_rng(7)
     for kappa in (1e-3, 0.03, 1.0):
         chain = theory.flat_chain(40, 16, rng, gap=0.0, alignment=kappa, sigma=1.3, batch=(20,), dtype=dtype)
@@ -102,11 +104,41 @@ def test_no_ratio_that_rounding_made_passes_for_a_number(dtype: str, eps: float)
         noise = found.singular_values()[..., 1] / found.singular_values()[..., 0]
         ratio = found.log_ratio()
         assert not ratio.resolved.any()
-        assert np.exp(ratio.log_value.max()) < 40 * 16 * 8 * eps / kappa  # and the floor is no excuse
+        assert np.exp(ratio.log_value.max()) < 40 * 16 * 8 * eps / kappa**2  # and the floor is no excuse
         assert noise.max() > 0
         # A floor of steps x size x eps would have taken this noise for a ratio.
         if kappa == 1e-3:
             assert (noise > np.arange(1, 41) * 16 * eps).any()
+
+
+def test_rounding_covers_what_later_layers_make_of_early_errors() -> None:
+    """Layers that suppress one direction, then layers that favour it: the sum of lost terms is 1e6 times too small."""
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    for first, later in (((1, 1e-16, 1e-20), (1e-8, 1, 1e-3)), ((1, 1e-10, 1e-14), (1e-4, 1, 1e-3))):
+        layers = np.array([turn @ np.diag(values) @ turn.T for values in (first, later, later)])
+        found = theory.products(theory.chain_of_layers(layers), last_only=True)
+        exact = multiplied(theory.chain_of_layers(layers).propagators, found.log_scale)
+        assert np.linalg.norm(found.matrix - exact) < found.rounding
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kappa"), [("float64", 1e-3), ("float64", 0.03), ("float32", 0.03), ("float32", 0.9)]
+)
+def test_rounding_covers_the_error_of_deep_rank_one_products(dtype: str, kappa: float) -> None:
+    chain = theory.flat_chain(40, 16, np.random.default_rng(7), gap=0.0, alignment=kappa, sigma=1.3, dtype=dtype)
+    found = theory.products(chain, last_only=True)
+    exact = multiplied(chain.propagators, found.log_scale)
+    assert 0 < np.linalg.norm(found.matrix - exact) < found.rounding
+
+
+def multiplied(layers: np.ndarray, log_scale: float) -> np.ndarray:
+    """The product over exp(log_scale), in 60 digits."""
+    with mpmath.workdps(60):
+        product = mpmath.matrix(layers[0].tolist())
+        for layer in layers[1:]:
+            product = mpmath.matrix(layer.tolist()) * product
+        return np.array((product / mpmath.exp(mpmath.mpf(float(log_scale)))).tolist(), dtype=np.float64)
 
 
 def test_T2_depth_profile_is_what_each_injection_becomes() -> None:

@@ -160,7 +160,9 @@ def _decay(
         moved = product((x, *(layer,) * period))
         return growth > 1 and layer[0][0] < 1 and all(m[0] == growth * y[0] for m, y in zip(moved, x, strict=True))
 
-    power = f"np.linalg.matrix_power(np.array({[list(row) for row in rows]}) / {divisor}, {period})"
+    entries = f"np.array({[list(row) for row in rows]})"
+    whole = entries if divisor == 1 else f"{entries} / {divisor}"
+    power = f"({whole})" if period == 1 else f"np.linalg.matrix_power({whole}, {period})"
     return Counterexample(
         name=name,
         claim="P2",
@@ -171,8 +173,8 @@ def _decay(
         quantity="growth of ||P_{L:k}|| a layer; early injections decay only if it is below 1",
         claimed=1.0,
         measured=float(growth) ** (1 / period),
-        line=f"{rows[0][0]} / {divisor} < 1 < {growth} and np.allclose({power} @ {list(vector)}, "
-        f"{growth} * np.array({list(vector)}))",
+        line=f"{Fraction(rows[0][0], divisor)} < 1 < {growth} and "
+        f"np.allclose({power} @ {list(vector)}, {growth} * np.array({list(vector)}))",
         found=found,
         layers=layers,
         refutes=refutes,

@@ -20,11 +20,10 @@ class Scaled:
     Attributes:
         matrix: Frobenius norm 1 (0 for the zero matrix), shape (..., p, q), in the chain's precision.
         log_scale: natural logarithm of the Frobenius norm, shape (...), float64; -inf for the zero matrix.
-        rounding: estimate of what arithmetic has added to `matrix`, as a Frobenius norm, shape (...):
-            eps (max(p, q) + 2 sum_l (||A_l|| ||P_{l-1}|| + ||B_l||) / ||P_l||), sizes of terms over size of result.
-            No bound: an error is taken to go on as the matrix does. Gaussian layers of 4 x 4 exceeded it 2.4 times at
-            L = 1000, and chains whose later layers favour just what the first ones suppress exceed it without limit;
-            `log_singular_values` looks for that.
+        rounding: estimate of what arithmetic has added to `matrix`, as a Frobenius norm, shape (...): the larger of
+            eps (max(p, q) + 2 sum_l (||A_l|| ||P_{l-1}|| + ||B_l||) / ||P_l||), sizes of terms over size of result, and
+            16 times an error column that is given eps of those terms in each layer and goes on through the later ones.
+            No bound: one random direction stands for all errors.
     """
 
     matrix: NDArray[Any]
