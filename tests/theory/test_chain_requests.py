@@ -191,3 +191,26 @@ def test_complements_are_orthonormal_and_orthogonal_to_their_axis() -> None:
     np.testing.assert_allclose(
         whole.swapaxes(1, 2) @ whole, np.tile(np.eye(3), (3, 1, 1)), atol=12 * np.finfo(np.float64).eps
     )
+
+
+def test_a_depth_that_no_memory_holds_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(ValueError, match=r"directions of shape \(1000000000000, 4\) takes"):
+        theory.flat_chain(10**12, 4, np.random.default_rng(0), gap=0.1, alignment=0.9)
+
+
+def test_a_chain_is_no_parameters_and_layers_are_no_chain() -> None:
+    chain = theory.flat_chain(2, 4, np.random.default_rng(0), gap=0.1, alignment=0.9)
+    for function in (theory.certify, theory.certify_cone):
+        with pytest.raises(TypeError, match="parameters must be ChainParameters; got Chain"):
+            function(chain)
+    for function in (theory.log_singular_values, theory.products, theory.dominant_path):
+        with pytest.raises(TypeError, match=r"chain must be a theory\.Chain; got ndarray"):
+            function(chain.propagators)
+
+
+def test_bounds_are_not_held_against_another_chain() -> None:
+    rng = np.random.default_rng(0)
+    chain = theory.flat_chain(2, 4, rng, gap=0.1, alignment=0.9)
+    other = theory.measure(theory.flat_chain(2, 4, rng, gap=0.1, alignment=0.9, sigma=[1.0, 1.5]))
+    with pytest.raises(ValueError, match=r"got sigma 1\.0 where they have 1\.\d+, layer 2"):
+        theory.evaluate_bounds(other, chain)

@@ -40,7 +40,13 @@ class WideLayer:
 
 
 def wide_layers(parameters: ChainParameters) -> list[WideLayer]:
-    """The layers of a chain; alignment[0] is not read."""
+    """The layers of a chain; alignment[0] is not read.
+
+    Raises:
+        TypeError: if it is no ChainParameters; every certificate begins here.
+    """
+    if not isinstance(parameters, ChainParameters):
+        raise TypeError(f"parameters must be ChainParameters; got {type(parameters).__name__}: see theory.measure")
     across, coherent = parameters.across, parameters.injection_coherent
     sizes = [wide(float(b)) for b in parameters.injection_across]
     return [

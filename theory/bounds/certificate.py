@@ -71,8 +71,8 @@ def certify(parameters: ChainParameters) -> Certificate:
     Returns:
         The certificate. Bounds that do not depend on chance: they hold for any chain with these numbers.
     """
-    coherent = parameters.injection_coherent
     p_high, q_high, p_low, z = certificate_recursion(wide_layers(parameters))
+    coherent = parameters.injection_coherent
     upper = wide_hypot(p_high, q_high)
     return Certificate(
         norm_lower=p_low.value(),

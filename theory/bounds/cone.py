@@ -75,6 +75,7 @@ def certify_cone(parameters: ChainParameters) -> ConeCertificate:
     Raises:
         ValueError: if injection_coherent exceeds injection_along in size by more than rounding.
     """
+    layers = wide_layers(parameters)
     coherent = parameters.injection_coherent
     if coherent is not None:
         size = parameters.injection_along + parameters.injection_across
@@ -86,7 +87,7 @@ def certify_cone(parameters: ChainParameters) -> ConeCertificate:
                 "injection_coherent must not exceed injection_along in size; got "
                 f"{float(coherent[layer])!r} with {float(parameters.injection_along[layer])!r} in layer {layer + 1}"
             )
-    return cone_recursion(wide_layers(parameters), coherent is not None)
+    return cone_recursion(layers, coherent is not None)
 
 
 @dataclass(frozen=True, slots=True)

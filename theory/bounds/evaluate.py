@@ -34,6 +34,9 @@ from theory.chains.chain import Chain
 
 __all__ = ["evaluate_bounds"]
 
+SAME_CHAIN = 1e-5
+"""Relative difference of sigma that float32 chains may have from the numbers they were made with."""
+
 
 def evaluate_bounds(
     parameters: ChainParameters,
@@ -58,7 +61,8 @@ def evaluate_bounds(
         blocks: block sizes of (T17); by default all of 1..L.
         frames: choices of (T25).
         ranks: r of (T25); those above the chain's dimension are left out.
-        direction: unit vector w of context space for the blocks' coherent part.
+        direction: unit vector w of context space for the blocks' coherent part, which the parameters' own
+            injection_coherent does not tell; without it (T17) takes the injections as not coherent.
 
     Returns:
         The results, published ones first. A bound whose hypotheses fail is there too, with `failed`; its value is NaN
@@ -66,10 +70,19 @@ def evaluate_bounds(
 
     Raises:
         TypeError: if the chain holds tracers.
-        ValueError: if the chain is batched, not finite, or of another depth than the parameters.
+        ValueError: if the chain is batched, not finite, or of another depth or sigma than the parameters.
     """
-    if chain is not None and chain.depth != parameters.depth:
-        raise ValueError(f"chain must have the {parameters.depth} layers of parameters; got {chain.depth}")
+    if chain is not None:
+        if chain.depth != parameters.depth:
+            raise ValueError(f"chain must have the {parameters.depth} layers of parameters; got {chain.depth}")
+        sigma = np.asarray(chain.sigma, dtype=np.float64)
+        off = ~np.isclose(sigma, parameters.sigma, rtol=SAME_CHAIN, atol=0.0)
+        if sigma.ndim == 1 and off.any():
+            layer = int(np.argmax(off))
+            raise ValueError(
+                f"chain must be the one that parameters describe; got sigma {float(sigma[layer])!r} where they have "
+                f"{float(parameters.sigma[layer])!r}, layer {layer + 1}"
+            )
     results = [*published_bounds(parameters, thresholds), *_of_products(parameters), *_of_jacobians(parameters)]
     if chain is None:
         return tuple(results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,12 +135,15 @@ class Request:
             raise ValueError(f"batch must be a tuple of integers of at least 1; got {batch!r}")
         if str(dtype) not in ("float64", "float32") and dtype not in (np.float64, np.float32):
             raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}")
-        return cls(
+        request = cls(
             depth=one(depth, "depth"),
             dimension=one(dimension, "dimension", least_dimension),
             batch=tuple(one(n, "batch") for n in batch),
             dtype=np.dtype(dtype),
         )
+        # Before any array over layers is made: u and v alone.
+        request.afford(2 * request.dimension, f"directions of shape {(*request.layers, request.dimension)}")
+        return request
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -149,7 +153,7 @@ class Request:
     @property
     def rows(self) -> int:
         """Number of layers of all chains together."""
-        return int(np.prod(self.layers))
+        return math.prod(self.layers)
 
     def afford(self, entries_per_layer: int, what: str) -> None:
         """Refuse a family whose chains would not fit, at this many numbers a layer.

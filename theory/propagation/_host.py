@@ -20,7 +20,13 @@ PIECE_BYTES = 2**19
 
 
 def host_chain(chain: Chain, dtype: Any = None) -> Chain:
-    """The chain with NumPy leaves, of another precision if asked; JAX would compute float64 input in float32."""
+    """The chain with NumPy leaves, of another precision if asked; JAX would compute float64 input in float32.
+
+    Raises:
+        TypeError: if it is no Chain.
+    """
+    if not isinstance(chain, Chain):
+        raise TypeError(f"chain must be a theory.Chain; got {type(chain).__name__}: see theory.chain_of_layers")
     return jax.tree.map(lambda leaf: np.asarray(leaf, dtype=dtype), chain)
 
 

@@ -55,8 +55,8 @@ def dominant_path(chain: Chain) -> DominantPath:
     Raises:
         ValueError: if an entry is not finite.
     """
-    source_eps = float(np.finfo(np.asarray(chain.sigma).dtype).eps)
     flat, batch = flat_batch(host_chain(chain, np.float64))
+    source_eps = float(np.finfo(np.asarray(chain.sigma).dtype).eps)
     refuse_non_finite(flat)
     rows, depth = flat.sigma.shape
     error, floor = np.empty((rows, depth)), np.full((rows, depth), -np.inf)

@@ -141,13 +141,14 @@ def log_singular_values(
     Raises:
         ValueError: if k exceeds d, first exceeds last, a layer lies outside the chain, or an entry is not finite.
     """
-    layers = layer_range(chain, first, last)
-    d = chain.dimension
+    held = host_chain(chain, np.float64)
+    layers = layer_range(held, first, last)
+    d = held.dimension
     wanted = d if k is None else int(natural(k, "k"))
     if wanted > d:
         raise ValueError(f"k must be at most the dimension {d}; got {wanted}")
     sweeps = int(natural(max_sweeps, "max_sweeps", least=2))
-    flat, batch = flat_batch(host_chain(chain, np.float64))
+    flat, batch = flat_batch(held)
     refuse_non_finite(flat)
     n, columns = flat.sigma.shape[0], min(d, wanted + EXTRA_COLUMNS)
     sizes = layer_sizes(flat)
