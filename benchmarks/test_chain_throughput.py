@@ -30,7 +30,7 @@ from observables import ChainParameters
 from theory.propagation.recurrence import context_jacobians_and_products
 
 DEPTH, CONTEXT, ROUNDS = 32, 4, 5
-BATCHES = {16: 256, 64: 32, 256: 4}
+BATCHES = {16: 512, 64: 32, 256: 4}
 LEAST_OVER_PEER = 1.0
 LEAST_OVER_LOOP_AT_16 = 5.0
 

@@ -15,7 +15,7 @@ from theory.chains.factored import Factored
 
 __all__ = ["flat_batch", "frobenius", "host_chain", "layer_range", "layer_sizes", "pieces", "refuse_non_finite"]
 
-PIECE_BYTES = 2**19
+PIECE_BYTES = 2**20
 """Memory of one layer of one piece of a batch, bytes: a fraction of a core's second-level cache."""
 
 
@@ -67,7 +67,8 @@ def layer_sizes(chain: Chain) -> NDArray[np.float64]:
 def frobenius(matrices: Any) -> NDArray[np.float64]:
     """Frobenius norms over the last two axes, float64, whatever the size of the entries; NaN and inf stay."""
     with np.errstate(over="ignore", under="ignore"):
-        square = np.asarray(np.einsum("...ij,...ij->...", matrices, matrices), dtype=np.float64)
+        rows = matrices.reshape(*matrices.shape[:-2], -1)
+        square = np.asarray(np.vecdot(rows, rows), dtype=np.float64)
     tiny = float(np.finfo(matrices.dtype).tiny) / float(np.finfo(matrices.dtype).eps) ** 2
     if square.size and tiny < square.min() and square.max() < np.inf:  # False for a NaN
         return np.sqrt(square)

@@ -130,26 +130,28 @@ def _propagate(
                 moved, sizes[at, layer] = layers.moved(layer, x, spare)
                 x, spare = moved, x
                 made = sizes[at, layer] * np.sqrt(squares[:, at, layer - 1])
-                before = power.copy()
+                before, plain = power.copy(), not power[-1].any()
+                if plain:
+                    made[-1] += sources[at, layer]
                 if jacobian:
                     end = x[:, blocks[-1]]
-                    if power[-1].any():
+                    if not plain:
                         end[...], power[-1] = plus(end, power[-1], added[:, layer], 0)
                     else:
                         end += added[:, layer]
             for index, block in enumerate(blocks):
                 held = x[:, block]
-                square = np.einsum("nij,nij->n", held, held)
+                square = _squared(held)
                 if not (low < square.min() and square.max() < high):
                     held[...], power[index] = halved(held, power[index])
-                    square = np.einsum("nij,nij->n", held, held)
+                    square = _squared(held)
                 squares[index, at, layer] = square
             if layer:
                 stray = x[:, columns:]
                 stray += made.T[:, :, None] * probes[layer]
                 if (before != power).any():
                     stray[...] = np.ldexp(stray, (before - power).T[:, :, None])
-                if jacobian:
+                if not plain:
                     stray[:, -1] += np.ldexp(sources[at, layer], -power[-1])[:, None] * probes[layer]
                 strays[:, at, layer] = _held_down(stray, squares[:, at, layer], probes[layer])
             powers[:, at, layer] = power
@@ -175,6 +177,12 @@ def _probes(depth: int, dimension: int, dtype: np.dtype) -> NDArray[Any]:
     return vectors.astype(dtype)
 
 
+def _squared(matrices: NDArray[Any]) -> NDArray[Any]:
+    """Squared Frobenius norms, shape (n,)."""
+    rows = matrices.reshape(matrices.shape[0], -1)
+    return np.vecdot(rows, rows)
+
+
 def _held_down(stray: NDArray[Any], squares: NDArray[np.float64], probe: NDArray[Any]) -> NDArray[np.float64]:
     """Norms of the errors, shape (quantities, n); one that outgrows its quantity has made it, and is set to its size.
 
@@ -183,7 +191,7 @@ def _held_down(stray: NDArray[Any], squares: NDArray[np.float64], probe: NDArray
         squares: squared norms of the quantities, shape (quantities, n).
         probe: eps times a unit vector.
     """
-    found = np.einsum("nqd,nqd->qn", stray, stray)
+    found = np.vecdot(stray, stray).T
     beyond = ~(found <= squares)
     if beyond.any():
         unit = probe / np.linalg.norm(probe)
