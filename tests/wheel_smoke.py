@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = (
     "observables/records.py",
-    "theory/rates.py",
+    "theory/bounds/rates.py",
     "empirical/audio.py",
     "bridge/cli.py",
 )
