@@ -39,6 +39,6 @@ def test_no_chain_breaks_the_law_beyond_rounding(tag: str) -> None:
         tally.seconds = time.process_time() - start
         if RECORD:
             tally.write(Path(RECORD))
-    # Fewer may all miss a law of narrow hypotheses (T24 speaks of one chain in twenty); test_bite shows that each speaks.
+    # Fewer may all miss a law of narrow hypotheses (T24 speaks of one chain in twenty); test_bite has chains for each.
     if EXAMPLES >= 1000:
         assert tally.total("checked") > 0, "no example met the law's hypotheses"
