@@ -277,3 +277,10 @@ def test_chains_of_another_depth_or_many_at_once_are_refused() -> None:
     batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), chain)
     with pytest.raises(ValueError, match="one chain"):
         theory.evaluate_bounds(uniform_parameters(4), batch)
+
+
+def test_a_result_prints_in_one_line_what_holds_and_what_fails() -> None:
+    held = BoundResult("P2", "context_norm", "upper", 1.0).against(2.5, -30.0)
+    assert str(held) == "P2: ln context_norm <= 1; true 2.5, violated"
+    failed = BoundResult("T9", "product_norm", "lower", math.nan, (at_least("kappa >= c", "", 0.5, 1.0),))
+    assert str(failed) == "T9: ln product_norm >= nan; not kappa >= c, by 0.69"

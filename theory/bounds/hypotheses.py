@@ -112,6 +112,15 @@ class BoundResult:
         beyond = outer + math.log(-math.expm1(inner - outer)) if inner > -math.inf else outer
         return beyond > self.log_rounding
 
+    def __str__(self) -> str:
+        """One line: "T8: ln product_norm <= 1.71; true 0.398"."""
+        text = f"{self.tag}: ln {self.quantity} {'<=' if self.side == 'upper' else '>='} {self.log_value:.4g}"
+        if self.log_true is not None:
+            text += f"; true {self.log_true:.4g}" + (", violated" if self.violated else "")
+        for hypothesis in self.failed:
+            text += f"; not {hypothesis.name}, by {abs(hypothesis.margin):.2g}"
+        return text + "".join(f"; unknown: {hypothesis.name}" for hypothesis in self.unknown)
+
     def against(self, log_true: float, log_rounding: float) -> BoundResult:
         """The same bound with the true value beside it."""
         return replace(self, log_true=log_true, log_rounding=log_rounding)
