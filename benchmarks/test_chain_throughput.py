@@ -203,6 +203,7 @@ def judge(benchmark, what: str, d: int, seconds: dict[str, list[float]]) -> None
 @pytest.fixture(autouse=True)
 def one_thread():
     if os.environ.get("OMP_NUM_THREADS") != "1":
+        # `make bench` sets it. BLAS reads it when it is loaded, so that it is too late to set here.
         pytest.skip("set OMP_NUM_THREADS=1: the comparison is of one thread each")
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -91,6 +91,7 @@ def seconds(function: Callable[[], object]) -> float:
 @pytest.fixture(autouse=True)
 def one_thread():
     if os.environ.get("OMP_NUM_THREADS") != "1":
+        # `make bench` sets it. BLAS reads it when it is loaded, so that it is too late to set here.
         pytest.skip("set OMP_NUM_THREADS=1: the comparison is of one thread each")
 
 

@@ -16,7 +16,8 @@ from theory.chains.factored import Factored
 __all__ = ["flat_batch", "frobenius", "host_chain", "layer_range", "layer_sizes", "pieces", "refuse_non_finite"]
 
 PIECE_BYTES = 2**20
-"""Memory of one layer of one piece of a batch, bytes: a fraction of a core's second-level cache."""
+"""Memory of one layer of one piece of a batch, bytes: near a core's second-level cache, and enough chains to share the
+cost of a call (5 % faster than half of it at d = 16)."""
 
 
 def host_chain(chain: Chain, dtype: Any = None) -> Chain:
