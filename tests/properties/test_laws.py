@@ -24,8 +24,8 @@ def test_no_chain_breaks_the_law_beyond_rounding(tag: str) -> None:
     law = LAWS[tag]
     tally = Tally(tag, law.sentence)
 
-    # No database: a record counts the examples of its own seed and nothing replayed. No check of speed: on a busy machine
-    # Hypothesis would fail a law for how long a chain took to draw, which is no property of the bound.
+    # No database: a record counts the examples of its own seed and nothing replayed. No check of speed: on a busy
+    # machine Hypothesis would fail a law for how long a chain took to draw, which is no property of the bound.
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
     @given(recipe=recipes())
     def holds(recipe: Recipe) -> None:
