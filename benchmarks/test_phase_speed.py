@@ -22,7 +22,7 @@ import pytest
 
 import theory
 from theory.chains.directions import haar_orthogonal
-from theory.phase.draws import BLOCK, draw_layers
+from theory.simulators.draws import BLOCK, draw_layers
 
 DEPTH, ROUNDS = 32, 5
 LOOP_CHAINS = {16: 64, 64: 16, 256: 2, 1280: 1}

@@ -46,10 +46,8 @@ from theory.counterexamples.residual import (
     residual_log_growth_bounds,
     residual_mean_square,
 )
-from theory.phase.cells import PhaseCells
 from theory.phase.critical import CriticalGain, critical_product_gain, predicted_gain
 from theory.phase.critical_context import PhaseThresholds, critical_context_gain
-from theory.phase.spectra import ContextSpectra, context_spectra
 from theory.propagation.depth import JacobianProfile, depth_profile, jacobian_profile
 from theory.propagation.floored import Floored
 from theory.propagation.path import DominantPath, dominant_path
@@ -67,7 +65,9 @@ from theory.regimes.typical import (
     typical_growth,
     typical_log_ratio,
 )
-from theory.sweep import SweepSpec, default_sweep, sweep
+from theory.simulators.cells import PhaseCells
+from theory.simulators.spectra import ContextSpectra, context_spectra
+from theory.sweeping.sweep import SweepSpec, default_sweep, sweep
 from theory.training.balance import imbalance, misalignment_bound
 from theory.training.spec import TrainingSpec
 from theory.training.trajectory import Trajectory, train

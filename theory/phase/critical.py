@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory._checks import natural, unit_interval
 from theory.phase._crossing import CROSSING_CODES, median_ranks, order_values
-from theory.phase.cells import depth_list
 from theory.propagation.reduction import direction_coordinates, log_singular_values
 from theory.regimes.boundaries import boundary_curves
+from theory.simulators.cells import depth_list
 
 __all__ = ["CriticalGain", "cell_pairs", "critical_product_gain", "predicted_gain", "refuse_level"]
 

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory._checks import natural
 from theory.phase._crossing import crossings, order_values
-from theory.phase.cells import PhaseCells, depth_list
 from theory.phase.critical import CriticalGain, cell_pairs, refuse_level
-from theory.phase.spectra import ContextSpectra, context_spectra
+from theory.simulators.cells import PhaseCells, depth_list
+from theory.simulators.spectra import ContextSpectra, context_spectra
 
 __all__ = ["PhaseThresholds", "critical_context_gain"]
 

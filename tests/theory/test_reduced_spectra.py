@@ -9,7 +9,7 @@ import theory
 from tests.helpers.chains import EPS, uniform_parameters
 from theory.chains.directions import haar_orthogonal
 from theory.chains.injections import with_injection
-from theory.phase import spectra
+from theory.simulators import spectra
 
 # Samples of 2000 and 8000: Kolmogorov-Smirnov at level 1e-4 refuses a difference of distribution functions of 0.056,
 # and finds one of 0.09 with probability above 0.99 (2.7 deviations of at most 0.0125 where they differ so). Seeds are

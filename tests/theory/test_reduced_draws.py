@@ -6,7 +6,7 @@ from scipy import stats
 
 from tests.helpers.chains import EPS
 from theory.chains.directions import haar_orthogonal
-from theory.phase.draws import coordinates, draw_layers, haar_columns
+from theory.simulators.draws import coordinates, draw_layers, haar_columns
 
 # Two samples of 4000: Kolmogorov-Smirnov at level 1e-4 refuses a difference of distribution functions of 0.05, and
 # finds one of 0.08 with probability above 0.99 (2.7 deviations of at most 0.0112). Seeds are fixed;

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theory._checks import natural
-from theory.phase._small import log_two_singular, triangular
-from theory.phase.cells import PhaseCells, depth_list
-from theory.phase.draws import BLOCK, LayerDraw, draw_layers
+from theory.simulators._small import log_two_singular, triangular
+from theory.simulators.cells import PhaseCells, depth_list
+from theory.simulators.draws import BLOCK, LayerDraw, draw_layers
 
 __all__ = ["ContextSpectra", "context_spectra"]
 
