@@ -15,7 +15,7 @@ from theory.phase.critical import CriticalGain, cell_pairs, refuse_level
 from theory.simulators.cells import PhaseCells, depth_list
 from theory.simulators.spectra import ContextSpectra, context_spectra
 
-__all__ = ["PhaseThresholds", "critical_context_gain"]
+__all__ = ["PhaseThresholds", "critical_context_gain", "half_depth", "transition_statistic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,48 @@ class PhaseThresholds:
         if self.growth is not None and not np.isfinite(self.growth):
             raise ValueError(f"growth must be finite; got {self.growth!r}")
 
+    def log_value(self, transition: str, depth: int) -> float:
+        """The threshold of a statistic of `transition_statistic` at this depth, natural log; 0 growth at L = 1."""
+        if transition == "share":
+            return float(np.log(self.share)) if self.share is not None else -2 * float(np.log(depth))
+        if transition == "growth":
+            return self.growth if self.growth is not None else float(np.log(depth / half_depth(depth)))
+        return float(np.log(self.ratio))
+
+    def excess(self, transition: str, values: Any, depth: int) -> Any:
+        """Statistic beyond its threshold, turned so that it grows through 0 as the gain grows."""
+        beyond = values - self.log_value(transition, depth)
+        return -beyond if transition == "ratio" else beyond
+
+
+def half_depth(depth: int) -> int:
+    """The depth that growth is counted from: L // 2, at least 1."""
+    return max(depth // 2, 1)
+
+
+def transition_statistic(found: ContextSpectra, transition: str, row: int, half: int) -> NDArray[np.float64]:
+    """What each chain's transition is judged by, natural log: its share, its growth since L // 2, or its ratio.
+
+    Args:
+        found: spectra at some depths.
+        transition: "share", "growth" or "ratio".
+        row: of the depth L.
+        half: of the depth L // 2. The same row (L = 1) leaves growth undefined.
+
+    Returns:
+        Shape (cells, chains).
+    """
+    if transition == "share":
+        if found.log_share is None:
+            raise ValueError("share must be carried for the transition 'share'")
+        return found.log_share[row]
+    if transition == "growth":
+        if row == half:
+            return np.full(found.log_norm.shape[1:], np.nan)
+        with np.errstate(invalid="ignore"):
+            return found.log_norm[row] - found.log_norm[half]
+    return found.log_ratio[row]
+
 
 def critical_context_gain(
     alignment: ArrayLike,
@@ -66,10 +108,10 @@ def critical_context_gain(
 ) -> dict[str, CriticalGain]:
     """Gains where the medians of J_L cross: the earliest injection's share, the growth with L, the collapse.
 
-    A scan of gains finds the first pair that encloses a crossing, bisection on the same random numbers does the rest
+    A scan of gains finds the first pair that encloses a crossing, ITP steps on the same random numbers do the rest
     (a smooth curve; J_L at two gains is one chain's in law only), for the median and for the two order statistics that
     bound it: the interval holds the gains at which the test of "the median equals the threshold" would not refuse, and
-    what the bisection leaves open.
+    what the last enclosure leaves open.
 
     Args:
         alignment: kappa of each cell, in (0, 1].
@@ -82,7 +124,7 @@ def critical_context_gain(
         thresholds: None for the defaults.
         gains: range searched, positive, ascending.
         scan: number of gains in the scan, >= 2, spaced evenly in their logarithm.
-        steps: bisections, >= 0.
+        steps: >= 0; the enclosure becomes as narrow as this many bisections make it.
         level: of the interval, in (0, 1).
         dtype: of the recurrence.
 
@@ -103,8 +145,7 @@ def critical_context_gain(
     n, layers = int(natural(chains, "chains")), depth_list(depths)
     refuse_level(n, level)
     rule = thresholds or PhaseThresholds()
-    halves = np.maximum(layers // 2, 1)
-    every = sorted({*layers.tolist(), *halves.tolist()})
+    every = sorted({*layers.tolist(), *map(half_depth, layers.tolist())})
     row = {depth: index for index, depth in enumerate(every)}
     names = ["share", "growth", *(["ratio"] if context_dimension == 2 else [])]
 
@@ -123,18 +164,9 @@ def critical_context_gain(
         )
 
     def statistics(found: ContextSpectra, name: str, depth: int, rows: dict[int, int]) -> NDArray[np.float64]:
-        """Order values of one statistic minus its threshold, turned so that it grows through 0; shape (3, ...)."""
-        at, half = rows[depth], max(depth // 2, 1)
-        if name == "share":
-            level_of = np.log(rule.share) if rule.share is not None else -2 * np.log(depth)
-            values: Any = found.log_share
-            return order_values(values[at] - level_of, level)
-        if name == "growth":
-            if depth == 1:
-                return np.full((3, found.log_norm.shape[1]), np.nan)
-            level_of = rule.growth if rule.growth is not None else np.log(depth / half)
-            return order_values(found.log_norm[at] - found.log_norm[rows[half]] - level_of, level)
-        return order_values(np.log(rule.ratio) - found.log_ratio[at], level)
+        """Order values of one statistic beyond its threshold, shape (3, ...)."""
+        values = transition_statistic(found, name, rows[depth], rows[half_depth(depth)])
+        return order_values(rule.excess(name, values, depth), level)
 
     log_grid = np.linspace(np.log(low), np.log(high), grid_size)
     everyone = np.arange(kappa.size)
@@ -151,7 +183,7 @@ def critical_context_gain(
     for i, name in enumerate(names):
         logs, codes = np.empty((3, layers.size, kappa.size)), np.empty((layers.size, kappa.size), dtype=np.int64)
         for j, depth in enumerate(layers.tolist()):
-            pair = sorted({depth, max(depth // 2, 1)})
+            pair = sorted({depth, half_depth(depth)})
             rows = {value: index for index, value in enumerate(pair)}
 
             def refine(
