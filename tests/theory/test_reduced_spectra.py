@@ -45,6 +45,13 @@ def test_T23_in_closed_form_has_the_law_of_the_reduction_by_qr(d: int, m: int, s
         assert np.isnan(found.log_ratio).all()
 
 
+def across_over_along(u: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ln ||(I - u u^T) X|| - ln ||u^T X||, shapes (n, d) and (n, d, m)."""
+    along = u[:, None, :] @ x
+    across = np.linalg.svd(x - u[:, :, None] * along, compute_uv=False)[:, 0]
+    return np.log(across) - np.log(np.linalg.norm(along, axis=(1, 2)))
+
+
 @pytest.mark.parametrize(
     ("d", "m", "frame"),
     [
@@ -56,7 +63,7 @@ def test_T23_in_closed_form_has_the_law_of_the_reduction_by_qr(d: int, m: int, s
         (6, 1, "across"),
     ],
 )
-def test_norm_ratio_and_share_have_the_law_of_dense_chains(d: int, m: int, frame) -> None:
+def test_all_statistics_have_the_law_of_dense_chains(d: int, m: int, frame) -> None:
     rng = np.random.default_rng(d)
     chain = theory.flat_chain(DEPTH, d, rng, sigma=1.2, gap=0.5, alignment=0.6, batch=(OTHER,))
     coherent = 0.4 if frame == "across" else 0.0
@@ -70,18 +77,22 @@ def test_norm_ratio_and_share_have_the_law_of_dense_chains(d: int, m: int, frame
     lengths = np.linalg.norm(early[..., 0], axis=-1), np.linalg.norm(whole.matrix[..., 0], axis=-1)
     share = 2 * (np.log(lengths[0]) - np.log(lengths[1]) - whole.log_scale)
     found = drawn(d, m, frame=frame)
-    assert found.log_share is not None
+    assert found.log_share is not None and found.log_early is not None and found.log_early_noise is not None
     assert same(found.log_share, share)
+    assert same(found.log_early, np.log(lengths[0]))
     assert same(found.log_norm, whole.log_norm())
+    u = chain.u[:, -1]
+    assert same(found.log_early_noise, across_over_along(u, early))
+    assert same(found.log_noise, across_over_along(u, whole.matrix))
     if m == 2:
         assert same(found.log_ratio, whole.log_ratio().log_value)
 
 
 def test_the_law_tests_can_fail() -> None:
-    """A gap 20 % off and another dimension are refused in all three laws, the other frame in that of the ratio."""
+    """A gap 20 % off and another dimension are refused in all six laws, the other frame in that of the ratio."""
     right = drawn(8, 2)
     off = theory.PhaseCells(1.2, 0.6, 0.4, 0.7, 0.4)
-    names = ("log_norm", "log_ratio", "log_share")
+    names = ("log_norm", "log_ratio", "log_share", "log_noise", "log_early", "log_early_noise")
     for wrong, refused in (
         (drawn(8, 2, cells=off, n=OTHER, seed=8), names),
         (drawn(20, 2, n=OTHER, seed=8), names),
@@ -97,7 +108,7 @@ def test_aligned_layers_are_geometric_sums() -> None:
     cells = theory.PhaseCells(sigma, 1.0, 0.0, 2.0, 0.3)
     depths = [1, 2, 40]
     found = theory.context_spectra(cells, 30, depths, chains=3, seed=0)
-    assert found.log_share is not None
+    assert found.log_share is not None and found.log_early is not None and found.log_early_noise is not None
     for row, depth in enumerate(depths):
         total = 2 * np.sum(sigma[:, None] ** np.arange(depth), axis=1)
         tolerance = 16 * depth * EPS
@@ -107,6 +118,10 @@ def test_aligned_layers_are_geometric_sums() -> None:
         np.testing.assert_allclose(found.log_ratio[row, :, 0], np.log(0.3 / norm), atol=tolerance)
         early = (2 * sigma ** (depth - 1)) ** 2 + (0.09 if depth == 1 else 0)
         np.testing.assert_allclose(found.log_share[row, :, 0], np.log(early / norm**2), atol=2 * tolerance)
+        np.testing.assert_allclose(found.log_early[row, :, 0], np.log(early) / 2, atol=tolerance)
+        np.testing.assert_allclose(found.log_noise[row, :, 0], np.log(0.3 / total), atol=tolerance)
+        expected = np.log(0.3 / 2) if depth == 1 else -np.inf
+        np.testing.assert_allclose(found.log_early_noise[row, :, 0], expected, atol=tolerance)
 
 
 def test_the_earliest_injection_scales_exactly_with_the_gain() -> None:
@@ -115,8 +130,9 @@ def test_the_earliest_injection_scales_exactly_with_the_gain() -> None:
     found = theory.context_spectra(
         theory.PhaseCells(sigma, 0.7, 0.4, 1.0, 0.5), 64, [60], chains=50, seed=1, context_dimension=1
     )
-    assert found.log_share is not None
-    early = found.log_share[0] / 2 + found.log_norm[0]
+    assert found.log_share is not None and found.log_early is not None
+    early = found.log_early[0]
+    np.testing.assert_allclose(early, found.log_share[0] / 2 + found.log_norm[0], atol=60 * 64 * EPS)
     np.testing.assert_allclose(
         early - 59 * np.log(sigma)[:, None], np.broadcast_to(early[1], (3, 50)), atol=60 * 64 * EPS
     )
@@ -208,7 +224,7 @@ def test_bad_requests_are_refused_by_name() -> None:
         ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"frame": "along"}, "frame must be 'across' or 'isotropic'; got 'along'"),
         ({"dtype": "float16"}, "dtype must be 'float64' or 'float32'; got 'float16'"),
-        ({"chains": 10**9}, "at most 4 GiB; got 22.4 GiB"),
+        ({"chains": 10**9}, "at most 4 GiB; got 44.7 GiB"),
     ):
         with pytest.raises(ValueError, match=message):
             theory.context_spectra(CELL, **(good | change))

@@ -41,12 +41,19 @@ class ContextSpectra:
         log_floor: of log_ratio, shape (depths,): 4 (k + 1) eps L, as for `reduced_jacobians`.
         log_share: ln (||P_{L:2} B_1 w||^2 / ||J_L w||^2), the earliest injection's share in the direction w; above 0
             where later injections cancel it. None if it was not asked for.
+        log_noise: ln (||(I - u u^T) J_L|| / ||u^T J_L||), u = u_L: the noise ratio of (P3), in the operator norm; -inf
+            where nothing lies across u, inf where all does.
+        log_early: ln ||P_{L:2} B_1 w||; -inf where it has died out exactly. None if the share was not asked for.
+        log_early_noise: ln q / p of P_{L:2} B_1 w, across over along u_L; NaN where both are 0. None likewise.
     """
 
     log_norm: NDArray[np.float64]
     log_ratio: NDArray[np.float64]
     log_floor: NDArray[np.float64]
     log_share: NDArray[np.float64] | None
+    log_noise: NDArray[np.float64]
+    log_early: NDArray[np.float64] | None = None
+    log_early_noise: NDArray[np.float64] | None = None
 
 
 def context_spectra(
@@ -102,7 +109,7 @@ def context_spectra(
         raise ValueError(f"frame must be 'across' or 'isotropic'; got {frame!r}")
     if dtype not in LOG_ROOM:
         raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}")
-    kept = 2 + share
+    kept = 6 if share else 3
     bytes_needed = 8 * kept * layers.size * len(cells) * n
     if bytes_needed > LARGEST_RESULT:
         raise ValueError(f"cells x chains x depths must need at most 4 GiB; got {bytes_needed / 2**30:.3g} GiB")
@@ -132,7 +139,8 @@ def context_spectra(
                     for value, store in zip(results, found, strict=True):
                         store[where, part, at] = value[:, : at.stop - at.start]
     floor = np.log(4.0 * (columns + 1) * float(np.finfo(dtype).eps) * layers)
-    return ContextSpectra(found[0], found[1], floor, found[2] if share else None)
+    early = (found[3], found[4], found[5]) if share else (None, None, None)
+    return ContextSpectra(found[0], found[1], floor, early[0], found[2], early[1], early[2])
 
 
 class _Run:
@@ -223,11 +231,16 @@ class _Run:
         return power
 
     def _read(self, r: list[Any], f: list[Any], power: Any, early_power: Any) -> list[Any]:
-        columns = [[r[j], *f[j], *[None] * (self.columns - 1 - j)] for j in range(self.early, self.columns)]
+        jacobian = range(self.early, self.columns)
+        columns = [[r[j], *f[j], *[None] * (self.columns - 1 - j)] for j in jacobian]
         log_norm, log_ratio = log_two_singular(columns)
-        results = [log_norm + math.log(2) * power, log_ratio]
-        if self.early:
-            with np.errstate(divide="ignore"):  # an earliest injection that has died out exactly has share 0
+        across, _ = log_two_singular([column[1:] for column in columns])
+        with np.errstate(divide="ignore", invalid="ignore"):  # a part that has died out exactly has logarithm -inf
+            along = np.log(sum(r[j] * r[j] for j in jacobian), dtype=np.float64) / 2
+            results = [log_norm + math.log(2) * power, log_ratio, across - along]
+            if self.early:
                 early, whole = (np.log(sum(x * x for x in [r[j], *f[j]]), dtype=np.float64) for j in range(2))
-            results.append(early - whole + 2 * math.log(2) * (early_power - power))
+                results.append(early - whole + 2 * math.log(2) * (early_power - power))
+                results.append(early / 2 + math.log(2) * early_power)
+                results.append(np.log(np.abs(f[0][0]), dtype=np.float64) - np.log(np.abs(r[0]), dtype=np.float64))
         return results
