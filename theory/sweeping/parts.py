@@ -1,0 +1,183 @@
+"""The pieces a sweep is computed and stored in: independent of each other and of who runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory.phase.critical_context import half_depth
+from theory.simulators.choose import Choice, choose
+from theory.sweeping.contexts import EVALUATIONS, FILL, MARGIN, context_part
+from theory.sweeping.layout import TRANSITIONS, variables
+from theory.sweeping.products import early_part, product_part
+from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, injections_of
+
+__all__ = ["Part", "compute_part", "parts_of", "place", "simulators"]
+
+CHAIN_LAYERS = 4_000_000
+"""Layers of chains in one part, about: a second or two of work, which is what an interruption may lose."""
+
+COORDINATE_BYTES = 256 * 2**20
+"""Of the coordinates of products in one part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a sweep.
+
+    Attributes:
+        name: of its file and in messages.
+        kind: "product", "early", "context" or "residual".
+        at: first and last + 1 index of every dimension the part is restricted to.
+        chains: of all its cells together, at its greatest depth.
+        seconds: an estimate, for one core of the machine the rates were measured on.
+        memory_bytes: an estimate of the most it holds.
+    """
+
+    name: str
+    kind: str
+    at: dict[str, tuple[int, int]]
+    chains: int
+    seconds: float
+    memory_bytes: int
+
+    def of(self, spec: Any, name: str) -> list[Any]:
+        """The values of one axis that the part covers."""
+        return list(getattr(spec, name)[slice(*self.at[name])]) if name in self.at else list(getattr(spec, name))
+
+
+def simulators(spec: SweepSpec) -> dict[tuple[str, int], Choice | str]:
+    """The simulator of each quantity at each dimension, or why there is none.
+
+    Raises:
+        ValueError: if a quantity has none at any dimension.
+    """
+    asked = [name for name in ("product", "early") if name in spec.quantities] + ["context"] * bool(spec.injections)
+    options: dict[str, Any] = {"residual": spec.residual, "rank": spec.rank, "simulator": spec.simulator}
+    found: dict[tuple[str, int], Choice | str] = {}
+    for name in asked:
+        m = 1 if name == "early" else spec.context_dimension
+        for dimension in spec.dimension:
+            try:
+                kind: Any = "product" if name == "product" else "context"
+                found[name, dimension] = choose(kind, dimension, max(spec.depth), context_dimension=m, **options)
+            except ValueError as error:
+                found[name, dimension] = str(error)
+        reasons = [found[name, dimension] for dimension in spec.dimension]
+        if all(isinstance(reason, str) for reason in reasons) and max(spec.dimension) > m:
+            raise ValueError(str(reasons[-1]))
+    return found
+
+
+def parts_of(spec: SweepSpec | ResidualSweepSpec) -> Iterator[Part]:
+    """The parts in the order they are computed. An iterator: an immense grid has too many to list."""
+    if isinstance(spec, ResidualSweepSpec):
+        from theory.sweeping.residuals import residual_parts
+
+        yield from residual_parts(spec)
+        return
+    chosen = simulators(spec)
+    drawn = -(-spec.seeds // 256) * 256  # the reduced simulators draw whole blocks
+    for j, dimension in enumerate(spec.dimension):
+        if "product" in spec.quantities:
+            yield from _products(spec, j, dimension, chosen["product", dimension])
+        if "early" in spec.quantities:
+            seconds, held = _rate(chosen["early", dimension])
+            layers = drawn * max(spec.depth)
+            for a, g in _blocks(spec, layers):
+                cells = (a[1] - a[0]) * (g[1] - g[0])
+                at = {"alignment": a, "gap": g, "dimension": (j, j + 1)}
+                size = cells * spec.seeds * len(spec.depth) * 8 * 12 + held
+                yield Part(f"early-{_label(at)}", "early", at, cells * spec.seeds, cells * layers * seconds, size)
+        for i in range(len(spec.injections)):
+            seconds, held = _rate(chosen["context", dimension])
+            gains = sum(gain > 0 for gain in spec.gain)
+            depths = np.asarray(spec.depth)
+            scan = 2 * MARGIN / FILL + 2
+            steps = 3 * len(TRANSITIONS) * EVALUATIONS * float(depths.sum())
+            layers = drawn * ((gains + scan) * int(depths.max()) + steps)
+            every = len({*depths.tolist(), *map(half_depth, depths.tolist())})
+            for a, g in _blocks(spec, layers):
+                cells = (a[1] - a[0]) * (g[1] - g[0])
+                at = {"injection": (i, i + 1), "alignment": a, "gap": g, "dimension": (j, j + 1)}
+                piece = min(64 * 2**20, cells * gains * spec.seeds * every * 48)
+                size = 4 * piece + cells * gains * len(depths) * 8 * 60 + held
+                name = f"context-{_label(at)}"
+                yield Part(name, "context", at, cells * gains * spec.seeds, cells * layers * seconds, size)
+
+
+def compute_part(spec: SweepSpec | ResidualSweepSpec, part: Part) -> dict[str, NDArray[Any]]:
+    """The part's variables, each over its own dimensions, restricted to what the part covers."""
+    if isinstance(spec, ResidualSweepSpec):
+        from theory.sweeping.residuals import residual_part
+
+        return residual_part(spec, part)
+    dimension = part.of(spec, "dimension")[0]
+    alignment, gap = (np.asarray(part.of(spec, name), dtype=np.float64) for name in ("alignment", "gap"))
+    if part.kind == "product":
+        return product_part(spec, dimension, part.of(spec, "depth"), alignment, gap)
+    if part.kind == "early":
+        return early_part(spec, dimension, alignment, gap)
+    return context_part(spec, injections_of(spec)[part.at["injection"][0]], dimension, alignment, gap)
+
+
+def place(
+    spec: SweepSpec | ResidualSweepSpec, part: Part, values: dict[str, NDArray[Any]], whole: dict[str, NDArray[Any]]
+) -> None:
+    """Puts a part's variables where they belong."""
+    table = variables(spec)
+    for name, array in values.items():
+        whole[name][tuple(slice(*part.at.get(dim, (None, None))) for dim in table[name].dims)] = array
+
+
+def _products(spec: SweepSpec, j: int, dimension: int, choice: Choice | str) -> Iterator[Part]:
+    """One part a depth and gap for reduced products, which draw every depth anew; else all depths together."""
+    reduced = not isinstance(choice, Choice) or choice.name == "reduced"
+    depths = [(i, i + 1) for i in range(len(spec.depth))] if reduced else [(0, len(spec.depth))]
+    for depth in depths:
+        layers = max(spec.depth[slice(*depth)])
+        seconds, held = _rate(choice)
+        if reduced:
+            width = min(dimension, layers + 1)
+            seconds = 2e-6 + 1.5e-8 * width**2
+            a_step = max(1, COORDINATE_BYTES // (8 * spec.seeds * layers * width))
+            g_step = 1
+        else:
+            width, g_step = 0, len(spec.gap)
+            a_step = max(1, CHAIN_LAYERS // (spec.seeds * layers * len(spec.gap)))
+        for a in _cuts(len(spec.alignment), a_step):
+            for g in _cuts(len(spec.gap), g_step):
+                cells = (a[1] - a[0]) * (g[1] - g[0])
+                at = {"alignment": a, "gap": g, "depth": depth, "dimension": (j, j + 1)}
+                size = 3 * 8 * (a[1] - a[0]) * spec.seeds * layers * width + cells * spec.seeds * 8 * 12
+                size += cells * len(spec.gain) * (8 * 8 + spec.seeds * 9) + held
+                chains = cells * spec.seeds
+                yield Part(f"product-{_label(at)}", "product", at, chains, chains * layers * seconds, size)
+
+
+def _rate(choice: Choice | str) -> tuple[float, int]:
+    """Seconds a chain-layer, and bytes held beside the results; nothing where there is no simulator."""
+    return (0.0, 0) if isinstance(choice, str) else (choice.seconds, choice.bytes)
+
+
+def _blocks(spec: SweepSpec, layers: float) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Rectangles of alignments and gaps of about `CHAIN_LAYERS`, where one pair of them costs `layers`."""
+    pairs = max(1, int(CHAIN_LAYERS // layers))
+    g_step = min(len(spec.gap), pairs)
+    for a in _cuts(len(spec.alignment), max(1, pairs // g_step)):
+        for g in _cuts(len(spec.gap), g_step):
+            yield a, g
+
+
+def _cuts(n: int, step: int) -> Iterator[tuple[int, int]]:
+    for begin in range(0, n, step):
+        yield begin, min(begin + step, n)
+
+
+def _label(at: dict[str, tuple[int, int]]) -> str:
+    short = {"injection": "i", "alignment": "a", "gap": "g", "depth": "l", "dimension": "d"}
+    return "-".join(f"{short.get(dim, dim)}{low}" for dim, (low, _) in at.items())
