@@ -1,0 +1,72 @@
+"""Cells of a map of the residual family: chains I + F with the same numbers in every layer, one set a cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theory._checks import unit_interval
+from theory.simulators.cells import _real
+
+__all__ = ["ResidualCells"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResidualCells:
+    """The numbers of C cells of the family (T32), each broadcast to shape (C,), float64.
+
+    A_l = I + tau X_l C_l^T with frames of r orthonormal columns, C_l = kappa X_{l-1} + s N_l and X_l = omega X_{l-1} +
+    s_w M_l; B_l = along x_l w^T + injected Q_l, x_l the first column of X_l, w the first context direction and Q_l a
+    Haar frame.
+
+    Attributes:
+        strength: tau = ||F_l||, >= 0, finite; all r singular values of F_l are equal to it.
+        alignment: kappa, what the layer reads of what the layer before wrote, dimensionless, in [0, 1].
+        persistence: omega, what of the layer before it writes again, dimensionless, in [0, 1].
+        along: beta, >= 0, finite; the coherent part of the injections.
+        injected: b, >= 0, finite; the size of the random frame. along and injected are not both 0.
+
+    Raises:
+        ValueError: if a value leaves its range or the shapes do not broadcast to one axis.
+    """
+
+    strength: NDArray[np.float64]
+    alignment: NDArray[np.float64]
+    persistence: NDArray[np.float64]
+    along: NDArray[np.float64]
+    injected: NDArray[np.float64]
+
+    def __init__(
+        self,
+        strength: ArrayLike,
+        alignment: ArrayLike,
+        persistence: ArrayLike = 0.0,
+        along: ArrayLike = 1.0,
+        injected: ArrayLike = 0.0,
+    ) -> None:
+        values = {
+            "strength": _real(strength, "strength"),
+            "alignment": unit_interval(alignment, "alignment"),
+            "persistence": unit_interval(persistence, "persistence"),
+            "along": _real(along, "along"),
+            "injected": _real(injected, "injected"),
+        }
+        try:
+            shape = np.broadcast_shapes((1,), *(value.shape for value in values.values()))
+        except ValueError as error:
+            raise ValueError(f"cells must broadcast together; got {[v.shape for v in values.values()]}") from error
+        if len(shape) != 1 or shape[0] == 0:
+            raise ValueError(f"cells must lie on one axis and be at least one; got shape {shape}")
+        for name, value in values.items():
+            object.__setattr__(self, name, np.broadcast_to(value, shape).copy())
+        if ((self.along == 0) & (self.injected == 0)).any():
+            raise ValueError("along and injected must not both be 0: J_L would be 0; got such a cell")
+
+    def __len__(self) -> int:
+        return self.strength.size
+
+    def at(self, index: slice | NDArray[np.intp]) -> ResidualCells:
+        """Some of the cells."""
+        return ResidualCells(*(getattr(self, field.name)[index] for field in fields(self)))
