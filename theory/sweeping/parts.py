@@ -13,7 +13,7 @@ from theory.phase.critical_context import half_depth
 from theory.simulators.choose import Choice, choose
 from theory.sweeping.contexts import EVALUATIONS, FILL, MARGIN, context_part
 from theory.sweeping.layout import TRANSITIONS, variables
-from theory.sweeping.products import early_part, product_part
+from theory.sweeping.products import early_part, product_part, simulator_name
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, injections_of
 
 __all__ = ["Part", "compute_part", "parts_of", "place", "simulators"]
@@ -57,7 +57,7 @@ def simulators(spec: SweepSpec) -> dict[tuple[str, int], Choice | str]:
         ValueError: if a quantity has none at any dimension.
     """
     asked = [name for name in ("product", "early") if name in spec.quantities] + ["context"] * bool(spec.injections)
-    options: dict[str, Any] = {"residual": spec.residual, "rank": spec.rank, "simulator": spec.simulator}
+    options: dict[str, Any] = {"residual": spec.residual, "rank": spec.rank, "simulator": simulator_name(spec)}
     found: dict[tuple[str, int], Choice | str] = {}
     for name in asked:
         m = 1 if name == "early" else spec.context_dimension

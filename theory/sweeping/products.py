@@ -13,7 +13,7 @@ from theory.simulators.simulate import Simulation, simulate
 from theory.sweeping._statistics import mean_and_error, spread_and_error
 from theory.sweeping.spec import SweepSpec
 
-__all__ = ["SIMULATION_ERRORS", "early_part", "product_part", "simulated"]
+__all__ = ["SIMULATION_ERRORS", "early_part", "product_part", "simulated", "simulator_name"]
 
 SIMULATION_ERRORS = (ValueError, ArithmeticError, np.linalg.LinAlgError)
 """What a request that a simulator cannot serve raises: it costs the cell its numbers, not the sweep its life."""
@@ -108,6 +108,15 @@ def early_part(
     }
 
 
+def simulator_name(spec: SweepSpec) -> Any:
+    """The simulator to ask for: reduced ones for flat residuals, whose cost and floors do not depend on d.
+
+    Others may be faster for d below some tens, but one sweep over d then had ratios of different resolution, and
+    another d or depth beside it could change a cell's random numbers.
+    """
+    return "reduced" if spec.simulator == "auto" and spec.residual == "flat" else spec.simulator
+
+
 def critical_gain(
     name: str, values: NDArray[np.float64], undefined: NDArray[np.bool_], failed: NDArray[np.bool_]
 ) -> dict[str, NDArray[Any]]:
@@ -142,7 +151,7 @@ def simulated(
         "context_dimension": spec.context_dimension if context_dimension is None else context_dimension,
         "frame": frame,
         "dtype": spec.dtype,
-        "simulator": spec.simulator,
+        "simulator": simulator_name(spec),
         "engine": spec.engine,
     }
     size = cell_bytes or 6 * 8 * len(depths) * spec.seeds
