@@ -1,25 +1,34 @@
 """Figures: pure functions from records to matplotlib figures, each wide or narrow."""
 
 from bridge.reporting.figures.activations import changes_by_layer, clouds, error_rates, tail_ratios
+from bridge.reporting.figures.boundary import boundary_along, context_map
+from bridge.reporting.figures.collapse import width_collapse
 from bridge.reporting.figures.depth import arrival, context_spectra, layer_profiles
+from bridge.reporting.figures.injection_map import injection_map
 from bridge.reporting.figures.observed import certificate_gap, regime_plane
 from bridge.reporting.figures.phase import phase_map
+from bridge.reporting.figures.ratio import singular_ratio
 from bridge.reporting.figures.style import save, svg_of
 from bridge.reporting.figures.training import training_curves, training_effects
 
 __all__ = [
     "arrival",
+    "boundary_along",
     "certificate_gap",
     "changes_by_layer",
     "clouds",
+    "context_map",
     "context_spectra",
     "error_rates",
+    "injection_map",
     "layer_profiles",
     "phase_map",
     "regime_plane",
     "save",
+    "singular_ratio",
     "svg_of",
     "tail_ratios",
     "training_curves",
     "training_effects",
+    "width_collapse",
 ]

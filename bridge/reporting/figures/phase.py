@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -15,11 +16,13 @@ from bridge.comparison.tables import CLEAN
 from bridge.reporting.figures import style
 
 LIMIT_NATS = 1.0
+MEASURED_COLOUR = "#b3003c"
+MEASURED = "measured: median $\\|P_L\\|$ = 1, with its interval"
 BOUNDARIES = {
     "paper": ("-", "#1d2733", 1.6, "the paper: ρ = 1 (P2)"),
     "certified_I": ((0, (1, 1.2)), "#1d2733", 1.5, "left of it Regime I certain: $\\sigma\\Lambda_{max} = 1$ (T5)"),
     "certified_II": ((0, (5, 1.6)), "#1d2733", 1.5, "right of it Regime II certain: $\\sigma\\Lambda_{min} = 1$ (T6)"),
-    "mean_field": ("-", "#0b8f66", 2.0, "mean field: σ max(κ, ξ) = 1 (T18)"),
+    "mean_field": ("-", "#0b8f66", 1.8, "mean field: σ max(κ, ξ) = 1 (T18)"),
 }
 
 
@@ -35,60 +38,48 @@ def phase_map(
         narrow: one column.
         depth: which depth of the sweep; if None the one nearest to the models' depth, the largest without models.
     """
+    sweep = ordered(sweep)
     chosen = _depth(sweep, layers) if depth is None else depth
     dimension = int(np.asarray(sweep["dimension"].values).max())
     gaps = np.asarray(sweep["gap"].values, dtype=np.float64)
     points = measured_points(layers) if layers is not None else pd.DataFrame(columns=["bulk_gap"])
-    figure, axes = style.grid_of_panels(len(gaps), columns=3, height=3.4, narrow=narrow, right=0.0 if narrow else 0.75)
+    figure, axes = style.grid_of_panels(len(gaps), columns=3, height=3.4, narrow=narrow, right=0.0 if narrow else 0.85)
     lowest = float(points["gain"].min()) * 0.8 if len(points) else np.inf
     mesh = None
     for one, gap in zip(axes, gaps, strict=True):
         one.grid(False)
-        cells = sweep.sel(gap=gap, depth=chosen, dimension=dimension).transpose("alignment", "gain")
+        cells = sweep.sel(gap=gap, depth=chosen, dimension=dimension)
+        log_norm = cells["log_norm"].transpose("alignment", "gain")
         near = (
             np.abs(points["bulk_gap"].to_numpy(dtype=np.float64)[:, None] - gaps).argmin(axis=1) if len(points) else []
         )
         here = points[np.asarray(near) == int(np.argmin(np.abs(gaps - gap)))] if len(points) else points
-        gain, growth = _extended(cells["gain"].values, cells["log_norm"].values / chosen, lowest)
+        gain, growth = _extended(cells["gain"].values, log_norm.values / chosen, lowest)
         alignment = cells["alignment"].values
+        across = style.edges(gain, logarithmic=True)
         mesh = one.pcolormesh(
-            gain,
-            alignment,
+            across,
+            style.edges(alignment),
             growth,
             cmap="PuOr_r",
             vmin=-LIMIT_NATS,
             vmax=LIMIT_NATS,
-            shading="nearest",
             rasterized=True,
         )
-        _boundaries(one, gap)
+        draw_boundaries(one, gap)
+        if "product_gain" in cells:
+            measured_boundary(one, cells, "product_gain", MEASURED)
         _points(one, here, [] if layers is None else list(dict.fromkeys(layers["model"])))
-        one.set_xlim(float(gain.min()), float(gain.max()))
+        one.set_xlim(float(across[0]), float(across[-1]))
         style.log_axis(one.xaxis)
         one.set_ylim(0.0, 1.0)
         style.label(one, f"gap ξ = {gap:g} (flat residual)", "gain ρ = σ κ", "alignment κ")
-        style.note(one, f"L = {chosen}, d = {dimension}")
     if mesh is not None:
-        _colour_bar(figure, axes, mesh, narrow=narrow)
+        style.colour_bar(figure, axes, mesh, "$\\ln \\|P_L\\| / L$ (nats a layer)", narrow=narrow)
     style.shared_legend(figure, axes, narrow=narrow)
+    said = f"Growth of products of random chains, L = {chosen}, d = {dimension}{chains_of(sweep)} a cell"
+    style.headline(figure, said)
     return figure
-
-
-def _colour_bar(figure: Figure, axes: list[Axes], mesh: QuadMesh, *, narrow: bool) -> None:
-    """The scale of the map: right of the panels, or below them where they are stacked."""
-    width, height = figure.get_size_inches()
-    if narrow:
-        style.raise_bottom(figure, 0.62)
-        height = float(figure.get_size_inches()[1])
-        box = (0.62 / width, 0.42 / height, 1 - 0.8 / width, 0.12 / height)
-    else:
-        x0, y0, w, h = axes[-1].get_position(original=True).bounds
-        box = (x0 + w + 0.2 / width, y0, 0.12 / width, h)
-    bar = figure.colorbar(
-        mesh, cax=figure.add_axes(box), extend="both", orientation="horizontal" if narrow else "vertical"
-    )
-    bar.set_label("$\\ln \\|P_L\\| / L$ (nats a layer)", fontsize=8.5, color=style.INK)
-    bar.ax.tick_params(labelsize=8, colors=style.MUTED)
 
 
 def measured_points(layers: pd.DataFrame) -> pd.DataFrame:
@@ -122,10 +113,41 @@ def _points(axes: Axes, points: pd.DataFrame, models: list[str]) -> None:
             )
 
 
-def _boundaries(axes: Axes, gap: float) -> None:
+def ordered(sweep: xr.Dataset) -> xr.Dataset:
+    """The dataset with ascending coordinates and without a gain of 0, which a logarithmic axis does not have."""
+    found = sweep.sortby([name for name in sweep.dims if sweep[name].dtype.kind in "iuf"])
+    return found.sel(gain=found["gain"] > 0) if "gain" in found.dims else found
+
+
+def chains_of(sweep: xr.Dataset) -> str:
+    """How many chains a cell has, as the end of a note; nothing where the dataset does not say."""
+    return f", n = {sweep.attrs['seeds']} chains" if "seeds" in sweep.attrs else ""
+
+
+def measured_boundary(axes: Axes, cells: xr.Dataset, name: str, text: str) -> None:
+    """The gain where a median turns, over alignment, with its interval as a band.
+
+    Args:
+        axes: of gain and alignment.
+        cells: dataset whose `name`, `name_low` and `name_high` have the dimension alignment alone. An end of an
+            interval beyond the gains searched is drawn to the edge of the panel.
+        name: of the gain.
+        text: for the legend.
+    """
+    alignment = cells["alignment"].values
+    low, high = (np.asarray(cells[f"{name}_{end}"].values, dtype=np.float64) for end in ("low", "high"))
+    axes.fill_betweenx(
+        alignment, low, np.where(np.isinf(high), 1e6, high), color=MEASURED_COLOUR, alpha=0.3, linewidth=0, zorder=4.2
+    )
+    axes.plot(cells[name].values, alignment, color=MEASURED_COLOUR, linewidth=2.0, label=text, zorder=4.3)
+
+
+def draw_boundaries(axes: Axes, gap: float, names: Sequence[str] = tuple(BOUNDARIES)) -> None:
+    """The predicted boundaries of one gap as curves over gain and alignment; `names` are among BOUNDARIES."""
     grid = np.linspace(1e-3, 1.0, 400)
     curves = theory.boundary_curves(gap, grid)
-    for name, (line, colour, width, text) in BOUNDARIES.items():
+    for name in names:
+        line, colour, width, text = BOUNDARIES[name]
         axes.plot(curves[name], grid, linestyle=line, color=colour, linewidth=width, label=text, zorder=4)  # type: ignore[arg-type]
 
 

@@ -10,14 +10,18 @@ import io
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
+from textwrap import wrap
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from numpy.typing import ArrayLike, NDArray
 
 # Okabe and Ito's palette, dark enough on white for lines.
 CONDITION_COLOURS = {"clean": "#0072B2", "stretch": "#E69F00", "mix": "#009E73", "noise": "#D55E00"}
@@ -41,6 +45,30 @@ def colour_of(condition: str) -> str:
 def marker_of(condition: str) -> str:
     """Marker of a condition."""
     return CONDITION_MARKERS.get(condition, "x")
+
+
+def shades(count: int) -> list[str]:
+    """Colours of an ordered series, dark to light, none too pale for a line on white (viridis)."""
+    places = np.linspace(0.0, 0.82, count) if count > 1 else [0.3]
+    return [matplotlib.colors.to_hex(matplotlib.colormaps["viridis"](float(place))) for place in places]
+
+
+def picked(values: ArrayLike, count: int) -> NDArray[np.intp]:
+    """Indices of at most `count` values, evenly spaced in rank, both ends among them."""
+    size = np.size(values)
+    return np.unique(np.round(np.linspace(0, size - 1, min(count, size))).astype(np.intp))
+
+
+def edges(values: ArrayLike, *, logarithmic: bool = False) -> NDArray[np.float64]:
+    """Borders of cells around ascending values, half-way between neighbours, one more than there are values."""
+    centres = np.asarray(values, dtype=np.float64)
+    places = np.log(centres) if logarithmic else centres
+    if places.size == 1:
+        found = places[0] + np.array([-0.05, 0.05])
+    else:
+        middle = (places[1:] + places[:-1]) / 2
+        found = np.concatenate([[2 * places[0] - middle[0]], middle, [2 * places[-1] - middle[-1]]])
+    return np.exp(found) if logarithmic else found
 
 
 def grid_of_panels(
@@ -146,6 +174,27 @@ def shared_legend(figure: Figure, axes: Sequence[Axes], *, narrow: bool) -> None
     )
 
 
+def headline(figure: Figure, text: str) -> None:
+    """What holds for every panel (which chains, n, intervals), in lines above everything; called last."""
+    width = float(figure.get_size_inches()[0])
+    # "n = 64" stays together: textwrap breaks at plain spaces alone.
+    lines = wrap(text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"), int((width - 0.3) / 0.068))
+    raise_top(figure, 0.19 * len(lines) + 0.04)
+    height = float(figure.get_size_inches()[1])
+    figure.text(
+        0.08 / width,
+        1 - 0.06 / height,
+        "\n".join(lines),
+        ha="left",
+        va="top",
+        fontsize=_FONT - 0.5,
+        color=INK,
+        linespacing=1.25,
+    )
+    for legend in figure.legends:
+        legend.set_bbox_to_anchor((0.005, 1 - (0.19 * len(lines) + 0.06) / height))
+
+
 def log_axis(axis: Axis) -> None:
     """A logarithmic axis with plain numbers, few of them, whatever the range."""
     (axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale)("log")
@@ -156,9 +205,49 @@ def log_axis(axis: Axis) -> None:
         axis.set_major_locator(MaxNLocator(5))
     else:
         axis.set_major_locator(LogLocator(subs=subs, numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     axis.set_minor_formatter(NullFormatter())
     axis.set_minor_locator(NullLocator())
+
+
+def values_axis(axis: Axis, values: ArrayLike, *, most: int = 7) -> None:
+    """A logarithmic axis whose ticks are the values that were computed, at most `most` of them."""
+    (axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale)("log")
+    known = np.unique(np.asarray(values, dtype=np.float64))
+    axis.set_major_locator(FixedLocator(known[picked(known, most)].tolist()))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def short_number(value: float) -> str:
+    """A number as a tick says it: powers of ten beyond 0.001 and 10000 as such, others plainly."""
+    power = np.log10(value) if value > 0 else 0.0
+    if (power >= 4.5 or power <= -2.5) and np.isclose(power, round(power)):
+        return f"$10^{{{round(power)}}}$"
+    return f"{value:g}"
+
+
+def colour_bar(
+    figure: Figure, axes: Sequence[Axes], mesh: ScalarMappable, text: str, *, narrow: bool, extend: str = "both"
+) -> None:
+    """The scale of a map: right of the last row of panels, or below them where they are stacked."""
+    width, height = figure.get_size_inches()
+    if narrow:
+        raise_bottom(figure, 0.62)
+        height = float(figure.get_size_inches()[1])
+        box = (0.62 / width, 0.42 / height, 1 - 0.8 / width, 0.12 / height)
+    else:
+        _, y0, _, h = axes[-1].get_position(original=True).bounds
+        right = max(one.get_position(original=True).x1 for one in axes)
+        box = (right + 0.2 / width, y0, 0.12 / width, h)
+    bar = figure.colorbar(
+        mesh, cax=figure.add_axes(box), extend=extend, orientation="horizontal" if narrow else "vertical"
+    )
+    bar.locator = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+    bar.update_ticks()
+    bar.set_label(text, fontsize=_FONT - 0.5, color=INK)
+    bar.ax.tick_params(labelsize=_FONT - 1, colors=MUTED)
+    bar.outline.set_visible(False)  # type: ignore[operator]
 
 
 def whole_layers(axes: Axes, depth: int) -> None:
@@ -184,9 +273,11 @@ def svg_of(figure: Figure, *, salt: str) -> str:
     return buffer.getvalue()
 
 
-def save(figure: Figure, directory: Path, name: str) -> str:
-    """Writes name.svg and name.png (150 dots an inch) into the directory; returns the SVG text."""
+def save(figure: Figure, directory: Path, name: str, *, pdf: bool = False) -> str:
+    """Writes name.svg and name.png (150 dots an inch), and name.pdf if asked, into the directory; returns the SVG."""
     text = svg_of(figure, salt=name)
     (directory / f"{name}.svg").write_text(text, encoding="utf-8")
     figure.savefig(directory / f"{name}.png", dpi=150, metadata={"Software": None})
+    if pdf:
+        figure.savefig(directory / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return text
