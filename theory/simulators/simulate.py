@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 from theory._checks import natural
 from theory.simulators.cells import PhaseCells, depth_list
 from theory.simulators.choose import Choice, Quantity, Residual, SimulatorName, choose
+from theory.simulators.dense import dense_runs
+from theory.simulators.readout import context_values, low_rank_products, pulled_back_products
 from theory.simulators.reduced_product import reduced_products
+from theory.simulators.runs import Request, Run
 from theory.simulators.spectra import LARGEST_RESULT, ContextSpectra, context_spectra
+from theory.simulators.structured import structured_runs
 
 __all__ = ["Simulation", "simulate"]
+
+RESOLVED_GAP = 1e-8
+"""Gap from which a QR along the depth resolves a low-rank product's sigma_2 to 1e-7 a layer, whatever the ratio."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,30 +106,93 @@ def simulate(
         )
         for name in asked
     }
-    waiting = {name: choice.name for name, choice in choices.items() if choice.name != "reduced"}
-    if waiting:
-        raise NotImplementedError(f"simulator must be reduced for now; got {waiting}")
-    norm: Any = None
-    ratio: Any = None
-    floor: Any = None
-    context = None
-    if "product" in asked:
-        _refuse_size(2, layers.size, len(cells), n)
-        norm, ratio = reduced_products(cells, d, layers, chains=n, seed=root)
-        floor = np.full(layers.size, -np.inf)
-    if "context" in asked:
-        context = context_spectra(
-            cells,
-            d,
-            layers.tolist(),
+    m = int(natural(context_dimension, "context_dimension"))
+    if "context" in asked and d < m + 1:
+        raise ValueError(f"dimension must be at least context_dimension + 1 = {m + 1}; got {d}")
+    if frame not in ("across", "isotropic"):
+        raise ValueError(f"frame must be 'across' or 'isotropic'; got {frame!r}")
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}")
+    kept = 2 * ("product" in asked) + (6 if share else 3) * ("context" in asked)
+    _refuse_size(kept, layers.size, len(cells), n)
+    found = _Found(layers, len(cells), n)
+    names = {choice.name for choice in choices.values()}
+    for name in names:
+        served = tuple(quantity for quantity in asked if choices[quantity].name == name)
+        if name == "reduced":
+            if "product" in served:
+                found.product[:] = reduced_products(cells, d, layers, chains=n, seed=root)
+            if "context" in served:
+                options: Any = {"context_dimension": m, "frame": frame, "dtype": dtype, "share": share}
+                found.context = context_spectra(cells, d, layers.tolist(), chains=n, seed=root, **options)
+            continue
+        request = Request(
+            dimension=d,
+            depths=tuple(np.unique(layers).tolist()),
             chains=n,
             seed=root,
-            context_dimension=context_dimension,
-            frame=frame,
-            dtype=dtype,
+            rank=int(rank or 0),
+            columns=m,
+            isotropic=frame == "isotropic",
             share=share,
+            product="product" in served,
+            context="context" in served,
+            dtype=dtype,
         )
-    return Simulation(choices, norm, ratio, floor, context)
+        if name == "structured":
+            found.fill(cells, request, structured_runs(cells, request), dense=False)
+        else:
+            runs = dense_runs(cells, request, quarter_circle=residual == "quarter_circle")
+            found.fill(cells, request, runs, dense=True)
+    return found.simulation(choices)
+
+
+class _Found:
+    """Results as they come in, tile by tile."""
+
+    def __init__(self, depths: NDArray[np.int64], cells: int, chains: int) -> None:
+        self.depths, self.shape = depths, (depths.size, cells, chains)
+        self.product: Any = np.full((2, *self.shape), np.nan)
+        self.product_floor = np.full(depths.size, -np.inf)
+        self.context: ContextSpectra | None = None
+
+    def fill(self, cells: PhaseCells, request: Request, runs: Iterable[Run], *, dense: bool) -> None:
+        """All tiles of one simulator."""
+        d, size = request.dimension, request.columns + request.early + 1
+        terms = 4.0 * (d if dense else size * np.sqrt(d)) * float(np.finfo(request.dtype).eps)
+        rows = np.searchsorted(request.depths, self.depths)
+        fields: dict[str, Any] = {}
+        for run in runs:
+            at = (slice(None), run.cells, run.chains)
+            if request.context:
+                for name, values in context_values(run.leaves, request.share).items():
+                    fields.setdefault(name, np.empty(self.shape))[at] = values[rows]
+            if request.product:
+                values = run.kept if dense else _structured_products(cells, request, run)
+                self.product[(slice(None), *at)] = np.moveaxis(np.asarray(values), 1, 0)[:, rows]
+        if request.product and (dense or (request.rank and (cells.gap[cells.gap > 0] < RESOLVED_GAP).any())):
+            self.product_floor = np.log(terms * self.depths)
+        if request.context:
+            fields["log_floor"] = np.log(terms * self.depths)
+            names = ("log_share", "log_early", "log_early_noise")
+            self.context = ContextSpectra(**({} if request.share else dict.fromkeys(names)), **fields)
+
+    def simulation(self, choices: dict[str, Choice]) -> Simulation:
+        """The whole."""
+        if "product" not in choices:
+            return Simulation(choices, None, None, None, self.context)
+        return Simulation(choices, self.product[0], self.product[1], self.product_floor, self.context)
+
+
+def _structured_products(cells: PhaseCells, request: Request, run: Run) -> NDArray[np.float64]:
+    """ln ||P_l|| and ln sigma_2 / sigma_1, shape (depths, 2, cells, chains), of what the factors leave."""
+    kept: Any = run.kept
+    shape, here = kept.shape[:2], cells.at(run.cells)
+    rows, gap = kept.reshape(-1, *kept.shape[2:]), np.repeat(here.gap, shape[1])
+    norm, ratio = (low_rank_products if request.rank else pulled_back_products)(rows, gap, request.depths)
+    found = np.stack([norm, ratio], axis=1).reshape(len(request.depths), 2, *shape)
+    found[:, 0] += np.asarray(request.depths)[:, None, None] * np.log(here.sigma)[:, None]
+    return found
 
 
 def _refuse_size(kept: int, *shape: int) -> None:
