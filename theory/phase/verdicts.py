@@ -1,0 +1,303 @@
+"""Verdicts on T10, T18, T19, T20, T21 and T34 from sweeps of typical chains. The rules stand here, before any data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from theory.bounds.rates import critical_alignment, min_rate
+from theory.phase.early_moments import early_moments
+from theory.phase.finite_size import EXPONENT_TOLERANCE, WIDTH_TOLERANCE, crossover_widths, finite_size
+from theory.phase.judging import Verdict, judge
+from theory.regimes.typical import typical_across_over_along, typical_growth, typical_log_ratio
+
+__all__ = ["ASYMPTOTIC_DIMENSION", "MEMORY", "RATE_TOLERANCE", "RATIO_TOLERANCE", "TURN_TOLERANCE", "verdicts"]
+
+RATE_TOLERANCE = 0.01
+"""(T18): nats a layer by which a growth rate may differ."""
+
+RATIO_TOLERANCE = 0.05
+"""(T19): fraction of the predicted rate of collapse by which the measured one may differ."""
+
+TURN_TOLERANCE = float(np.log(1.05))
+"""(T20): how far ln(q / p) may lie from its prediction: a factor of 1.05."""
+
+ASYMPTOTIC_DIMENSION = 1000
+"""d from which a scope is called large."""
+
+MEMORY = 5.0
+"""Depth from which a scope is called deep, in units of 1 / |ln(kappa^2 / xi^2)|, in which q / p forgets its start."""
+
+Phase = Literal["attractor", "dispersive", "critical"]
+_SIDES: dict[Phase, str] = {"attractor": "kappa > xi", "dispersive": "kappa < xi", "critical": "kappa = xi"}
+
+
+def verdicts(dataset: xr.Dataset, *, level: float = 0.95) -> pd.DataFrame:
+    """Every verdict that a sweep's dataset allows, a row each: the fields of `Verdict`.
+
+    The rules, all by `judge` (equivalence within the tolerance in every cell at once):
+
+    * (T18) rate: the slope of the mean of ln ||P_{L:2} u_1|| ("early") or ln ||P_L|| ("product") between the two
+      greatest depths, against ln max(kappa, xi), at the greatest d; and against (T34) at every d.
+    * (T19) the slope of the mean of ln sigma_2 / sigma_1 of P_L likewise, over ln(xi / kappa): within 5 % of 1; where
+      kappa <= xi, "no collapse", at most 0.01 nats a layer.
+    * (T10) the median of ln sigma_2 / sigma_1 is at most the bound wherever kappa > kappa_c, at every d and L.
+    * (T20) the median of ln q / p at the greatest depth and d.
+    * (T21) width: within a factor of 1.1, over all (L, d) and over the large and deep ones; exponents: both within 0.05
+      of -1/2.
+    * (T34) width: within a factor of 1.1, over all (L, d) and over the large ones.
+
+    Standard errors: of a slope, the sum of those of its ends over the layers between (right whatever the correlation of
+    the two); of a median, from the width of its interval, as for a normal law.
+
+    Args:
+        dataset: of `theory.sweep` over (alignment, gap, depth, dimension), with "early", "product" or both.
+        level: of the simultaneous intervals.
+    """
+    found = [asdict(verdict) for verdict in _all(dataset, level)]
+    return pd.DataFrame(found, columns=list(Verdict.__slots__))
+
+
+def _all(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
+    for quantity in ("early", "product"):
+        if f"{quantity}_width" not in dataset:
+            continue
+        yield from _rates(dataset, quantity, level)
+        yield from _widths(dataset, quantity, level)
+    if "log_ratio" in dataset:
+        yield from _collapse(dataset, level)
+    if "early_log_noise" in dataset:
+        yield from _turned(dataset, level)
+
+
+def _chains(dataset: xr.Dataset) -> int:
+    return int(dataset.attrs["seeds"])
+
+
+def _quantile(level: float) -> float:
+    return float(stats.norm.ppf((1 + level) / 2))
+
+
+def _median_error(dataset: xr.Dataset, low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """What the standard error of a median would be if its interval were a normal law's."""
+    return (high - low) / (2 * _quantile(float(dataset.attrs["level"])))
+
+
+def _grids(dataset: xr.Dataset) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """kappa, xi, d over (alignment, gap, dimension)."""
+    names = ("alignment", "gap", "dimension")
+    kappa, xi, d = np.meshgrid(*(dataset[name].to_numpy() for name in names), indexing="ij")
+    return kappa, xi, d
+
+
+def _side(kappa: NDArray[Any], xi: NDArray[Any], phase: Phase) -> NDArray[np.bool_]:
+    return {"attractor": kappa > xi, "dispersive": kappa < xi, "critical": kappa == xi}[phase]
+
+
+def _totals(dataset: xr.Dataset, quantity: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean of ln of the norm at sigma = 1 and its standard error, over (alignment, gap, depth, dimension)."""
+    dims = ("alignment", "gap", "depth", "dimension")
+    depth = dataset["depth"].to_numpy()[:, None]
+    if quantity == "early":
+        rate, error = (dataset[name].transpose(*dims).to_numpy() for name in ("early_rate", "early_rate_se"))
+        return rate * (depth - 1), error * (depth - 1)
+    positive = int(np.flatnonzero(dataset["gain"].to_numpy() > 0)[0])
+    one = dataset.isel(gain=positive)
+    norm, error = (one[name].transpose(*dims).to_numpy() for name in ("log_norm", "log_norm_se"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_sigma = np.log(float(one["gain"])) - np.log(one["alignment"].to_numpy())[:, None, None, None]
+        return norm - depth * log_sigma, error
+
+
+def _slope(
+    dataset: xr.Dataset, mean: NDArray[Any], error: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], tuple[int, int]] | None:
+    """Growth a layer between the two greatest depths, its error, and these depths; None for a single depth."""
+    depth = dataset["depth"].to_numpy()
+    if depth.size < 2:
+        return None
+    low, high = np.argsort(depth)[-2:]
+    layers = depth[high] - depth[low]
+    slope = (mean[:, :, high] - mean[:, :, low]) / layers
+    return slope, (error[:, :, high] + error[:, :, low]) / layers, (int(low), int(high))
+
+
+def _rates(dataset: xr.Dataset, quantity: str, level: float) -> Iterator[Verdict]:
+    found = _slope(dataset, *_totals(dataset, quantity))
+    if found is None:
+        return
+    slope, error, (low, high) = found
+    kappa, xi, d = _grids(dataset)
+    depth = dataset["depth"].to_numpy()
+    layers = f"L {depth[low]} to {depth[high]}"
+    # One mean for each depth of all cells: (depths, alignment, gap, dimension).
+    means = early_moments(kappa, xi, [int(depth[low]), int(depth[high])], np.maximum(d, 2)).log_mean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = slope - np.log(typical_growth(kappa, xi))
+        beyond = slope - (means[1] - means[0]) / (depth[high] - depth[low])
+    what = "||P_{L:2} u_1||" if quantity == "early" else "||P_L||"
+    common: dict[str, Any] = {"tolerance": RATE_TOLERANCE, "unit": "nat per layer", "chains": _chains(dataset)}
+    for phase, words in _SIDES.items():
+        side = _side(kappa, xi, phase)
+        if not side.any():
+            continue
+        here = side & (d == d.max())
+        statement = f"{what} grows by ln max(kappa, xi) a layer"
+        yield judge(
+            "T18", statement, f"{words}, d = {d.max()}, {layers}", away[here], error[here], level=level, **common
+        )
+        if quantity == "early":
+            statement = f"{what} grows as the moments of T34 say"
+            yield judge("T34", statement, f"{words}, all d, {layers}", beyond[side], error[side], level=level, **common)
+
+
+def _widths(dataset: xr.Dataset, quantity: Literal["early", "product"], level: float) -> Iterator[Verdict]:
+    table = crossover_widths(dataset, quantity)
+    kappa, xi = table["alignment"].to_numpy(), table["gap"].to_numpy()
+    large = table["dimension"].to_numpy() >= ASYMPTOTIC_DIMENSION
+    with np.errstate(divide="ignore"):
+        deep = table["depth"].to_numpy() * 2 * np.abs(np.log(kappa) - np.log(xi)) >= MEMORY
+    error = table["log_se"].to_numpy()
+    what = f"width of ln ||P{'_{L:2} u_1' if quantity == 'early' else '_L'}|| / L"
+    common: dict[str, Any] = {"tolerance": WIDTH_TOLERANCE, "unit": "ln of a factor", "chains": _chains(dataset)}
+    big, far = f"d >= {ASYMPTOTIC_DIMENSION}", f"L |ln(kappa^2 / xi^2)| >= {MEMORY:g}"
+    for phase, words in _SIDES.items():
+        side = _side(kappa, xi, phase)
+        if not side.any():
+            continue
+        scopes = {
+            f"{words}, all L and d": side,
+            f"{words}, {big}": side & large,
+            f"{words}, {big}, {far}": side & large & deep,
+        }
+        for scope, mask in scopes.items():
+            for tag in ("T21", "T34"):
+                if (tag == "T21" and phase != "attractor") or (phase == "critical" and far in scope):
+                    continue
+                away = table[f"log_{tag.lower()}"].to_numpy()
+                yield judge(tag, f"{what} as predicted", scope, away[mask], error[mask], level=level, **common)
+    yield from _exponents(dataset, quantity, level)
+
+
+def _exponents(dataset: xr.Dataset, quantity: Literal["early", "product"], level: float) -> Iterator[Verdict]:
+    """(T21)'s exponents in the attractor, over everything and over the large and deep; and, beside it, kappa < xi."""
+    depth, dimension = dataset["depth"].to_numpy(), dataset["dimension"].to_numpy()
+    scopes = {"all L and d": (2, 2)}
+    large = dimension >= ASYMPTOTIC_DIMENSION
+    deeper = np.sort(depth)[-min(4, depth.size) :]
+    if large.sum() >= 2 and deeper.size >= 2:
+        scopes[f"d >= {ASYMPTOTIC_DIMENSION}, L >= {deeper[0]}"] = (int(deeper[0]), ASYMPTOTIC_DIMENSION)
+    for scope, (least_depth, least_dimension) in scopes.items():
+        frame = finite_size(dataset, quantity, least_depth=least_depth, least_dimension=least_dimension)
+        if frame.empty:
+            continue
+        for phase, words in _SIDES.items():
+            part = frame[frame["phase"] == phase]
+            if phase == "critical" or part.empty:
+                continue
+            for name, label in (("exponent_depth", "L"), ("exponent_dimension", "d - 1")):
+                half = (part[f"{name}_high"] - part[f"{name}_low"]).to_numpy() / 2
+                yield judge(
+                    "T21",
+                    f"{quantity} width falls like {label}^(-1/2)",
+                    f"{words}, {scope}",
+                    part[name].to_numpy() + 0.5,
+                    half / _quantile(level),  # half is a t quantile of them: a little wide
+                    tolerance=EXPONENT_TOLERANCE,
+                    unit="exponent",
+                    chains=_chains(dataset),
+                    level=level,
+                )
+
+
+def _collapse(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
+    positive = int(np.flatnonzero(dataset["gain"].to_numpy() > 0)[0])
+    dims = ("alignment", "gap", "depth", "dimension")
+    mean, error = (
+        dataset[name].isel(gain=positive).transpose(*dims).to_numpy() for name in ("log_ratio", "log_ratio_se")
+    )
+    kappa, xi, d = _grids(dataset)
+    depth = dataset["depth"].to_numpy()
+    chains = _chains(dataset)
+    found = _slope(dataset, mean, error)
+    if found is not None:
+        slope, spread, (low, high) = found
+        layers = f"L {depth[low]} to {depth[high]}"
+        predicted = typical_log_ratio(kappa, xi)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative, relative_error = slope / predicted - 1, spread / np.abs(predicted)
+        here = _side(kappa, xi, "attractor") & (d == d.max())
+        yield judge(
+            "T19",
+            "sigma_2 / sigma_1 of P_L falls by xi / kappa a layer",
+            f"kappa > xi, d = {d.max()}, {layers}",
+            relative[here],
+            relative_error[here],
+            tolerance=RATIO_TOLERANCE,
+            unit="of the rate",
+            chains=chains,
+            level=level,
+        )
+        here = _side(kappa, xi, "dispersive") & (d == d.max())
+        yield judge(
+            "T19",
+            "no collapse of P_L",
+            f"kappa < xi, d = {d.max()}, {layers}",
+            slope[here],
+            spread[here],
+            tolerance=RATE_TOLERANCE,
+            unit="nat per layer",
+            chains=chains,
+            level=level,
+        )
+    median, low_end, high_end = (
+        dataset[name].transpose(*dims).to_numpy()
+        for name in ("log_ratio_median", "log_ratio_median_low", "log_ratio_median_high")
+    )
+    cone = kappa[:, :, None] > critical_alignment(xi[:, :, None])
+    cone = np.broadcast_to(cone & (xi[:, :, None] > 0), median.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.log(min_rate(kappa, xi))[:, :, None]
+        bound = depth[:, None] * np.log(xi[:, :, None]) - 2 * (depth[:, None] - 1) * rate
+    spread = _median_error(dataset, low_end, high_end)
+    yield judge(
+        "T10",
+        "median sigma_2 / sigma_1 of P_L is at most the bound",
+        "kappa > kappa_c, all L and d",
+        (median - bound)[cone],
+        spread[cone],
+        tolerance=1e-9 * float(depth.max()),
+        unit="nat",
+        chains=chains,
+        level=level,
+        one_sided=True,
+    )
+
+
+def _turned(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
+    dims = ("alignment", "gap", "depth", "dimension")
+    deepest = int(dataset["depth"].to_numpy().argmax())
+    names = ("early_log_noise", "early_log_noise_low", "early_log_noise_high")
+    median, low, high = (dataset[name].transpose(*dims).to_numpy()[:, :, deepest] for name in names)
+    kappa, xi, d = _grids(dataset)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = median - np.log(typical_across_over_along(kappa, xi))
+    here = _side(kappa, xi, "attractor") & (d == d.max())
+    yield judge(
+        "T20",
+        "median q / p of P_{L:2} u_1 is xi s / sqrt(kappa^2 - xi^2)",
+        f"kappa > xi, d = {d.max()}, L = {dataset['depth'].to_numpy()[deepest]}",
+        away[here],
+        _median_error(dataset, low, high)[here],
+        tolerance=TURN_TOLERANCE,
+        unit="ln of a factor",
+        chains=_chains(dataset),
+        level=level,
+    )
