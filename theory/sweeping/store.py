@@ -1,0 +1,196 @@
+"""A sweep's directory: its specification, its parts as they come, and the whole when all are there.
+
+    spec.json       the specification, with the version of this software and the digest of both
+    parts/*.nc      one file a part, complete or absent: each is written beside its place and moved there
+    timings.json    seconds of each part, for whoever wants to know; nothing is decided by it
+    sweep.nc        the dataset, once every part is there
+
+All of it is NetCDF 3 and JSON. A part's file carries a checksum of its numbers: one that is damaged, or was cut
+differently by another version, counts as absent and is computed anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from theory.sweeping.identity import described, digest
+from theory.sweeping.layout import variables
+from theory.sweeping.parts import Part
+from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
+
+__all__ = ["OtherSweepError", "SweepStore", "write_netcdf"]
+
+
+class OtherSweepError(ValueError):
+    """The directory holds another sweep.
+
+    Attributes:
+        field: of the specification, that differs first; "spec.json" where none can be read.
+    """
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class SweepStore:
+    """The directory of one sweep.
+
+    Args:
+        directory: made where it is missing.
+        spec: of the sweep.
+
+    Raises:
+        OtherSweepError: if it holds another sweep, naming the first field that differs.
+        OSError: if it cannot be made or read.
+    """
+
+    def __init__(self, directory: Path, spec: SweepSpec | ResidualSweepSpec) -> None:
+        self.directory = directory
+        self.parts = directory / "parts"
+        self.whole = directory / "sweep.nc"
+        self._spec, self._digest = spec, digest(spec)
+        self._timings: dict[str, float] = {}
+
+    def check(self) -> None:
+        """Refuses a directory of another sweep; writes nothing.
+
+        Raises:
+            OtherSweepError, OSError: as the class says.
+        """
+        if not self.directory.exists():
+            return
+        path = self.directory / "spec.json"
+        if not path.exists():
+            if self.whole.exists() or self.parts.exists():
+                raise OtherSweepError(
+                    f"{self.directory} holds a sweep without spec.json, of an older version perhaps; "
+                    f"choose another directory",
+                    "spec.json",
+                )
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            held = found["spec"]
+            differing = _difference(held, described(self._spec))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OtherSweepError(
+                f"{path} is no specification of a sweep; choose another directory", "spec.json"
+            ) from error
+        if differing is not None:
+            there, here = (_short(record.get(differing)) for record in (held, described(self._spec)))
+            raise OtherSweepError(
+                f"{self.directory} holds a sweep of another {differing}: {there} there, {here} asked for; "
+                f"choose another directory",
+                differing,
+            )
+
+    def open(self) -> None:
+        """Makes the directory and its specification, where they are missing."""
+        self.check()
+        self.parts.mkdir(parents=True, exist_ok=True)
+        path = self.directory / "spec.json"
+        if not path.exists():
+            content = {"digest": self._digest, "spec": described(self._spec)}
+            _replace(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            timings = json.loads((self.directory / "timings.json").read_text(encoding="utf-8"))["seconds"]
+            self._timings = {str(name): float(value) for name, value in timings.items()}
+
+    def present(self) -> int:
+        """Bytes of the sweep that are there already."""
+        files = (self.whole, *self.parts.glob("*.nc")) if self.parts.is_dir() else ()
+        return sum(path.stat().st_size for path in files if path.exists())
+
+    def read(self, part: Part) -> dict[str, NDArray[Any]] | None:
+        """A part's variables; None if its file is missing, damaged, or of another sweep."""
+        path = self._path(part)
+        if not path.exists():
+            return None
+        try:
+            with xr.open_dataset(path, engine="scipy", decode_cf=False) as data:
+                data.load()
+            table = variables(self._spec)
+            values = {
+                str(name): array.values.astype(np.float64 if table[str(name)].codes is None else np.int64)
+                for name, array in data.data_vars.items()
+            }
+            told = (data.attrs["digest"], data.attrs["at"], data.attrs["checksum"])
+        except Exception:  # a damaged file may raise anything at all, deep inside the reader
+            return None
+        return values if told == (self._digest, json.dumps(part.at), _checksum(values)) else None
+
+    def write(self, part: Part, values: dict[str, NDArray[Any]]) -> None:
+        """Writes a part, whole or not at all."""
+        table = variables(self._spec)
+        attrs = {"digest": self._digest, "at": json.dumps(part.at), "checksum": _checksum(values)}
+        write_netcdf(xr.Dataset({n: (table[n].dims, x) for n, x in values.items()}, attrs=attrs), self._path(part))
+
+    def write_whole(self, dataset: xr.Dataset) -> None:
+        """Writes the dataset, whole or not at all, and clears away what interrupted writers left."""
+        write_netcdf(dataset, self.whole)
+        for folder in (self.directory, self.parts):
+            for path in folder.glob(".partial-*"):
+                path.unlink(missing_ok=True)
+
+    def timed(self, part: Part, seconds: float) -> None:
+        """Notes how long a part took; `write_timings` writes it down."""
+        self._timings[part.name] = round(seconds, 4)
+
+    def write_timings(self) -> None:
+        content = {"seconds": dict(sorted(self._timings.items()))}
+        _replace(self.directory / "timings.json", (json.dumps(content, indent=1) + "\n").encode())
+
+    def _path(self, part: Part) -> Path:
+        return self.parts / f"{part.name}.nc"
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Writes NetCDF 3, which needs no library beyond SciPy, atomically; whole numbers become 32-bit, its largest."""
+    narrow = {name: {"dtype": "int32"} for name, one in dataset.variables.items() if one.dtype.kind in "iu"}
+    attrs = {name: str(x) if isinstance(x, int) and abs(x) >= 2**31 else x for name, x in dataset.attrs.items()}
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        dataset.assign_attrs(attrs).to_netcdf(temporary, engine="scipy", encoding=narrow)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _checksum(values: dict[str, NDArray[Any]]) -> str:
+    """SHA-256 of the numbers, in the byte order of NetCDF, so that it holds on any machine."""
+    total = hashlib.sha256()
+    for name in sorted(values):
+        array = values[name]
+        total.update(f"{name}{array.shape}".encode())
+        total.update(np.ascontiguousarray(array, dtype=">f8" if array.dtype.kind == "f" else ">i8").tobytes())
+    return total.hexdigest()
+
+
+def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """The first field in which two specifications differ; the kind and the version come last and first."""
+    for name in sorted({*there, *here}, key=lambda name: (name != "kind", name == "version", name)):
+        if name not in there or name not in here or there[name] != here[name]:
+            return name
+    return None
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:40]} ... {text[-12:]}"
