@@ -15,12 +15,15 @@ from theory.simulators.cells import depth_list
 from theory.simulators.draws import BLOCK
 from theory.simulators.residual_cells import ResidualCells
 from theory.simulators.residual_draws import ResidualDraw, draw_residual_layers, gram_schmidt
-from theory.simulators.spectra import LARGEST_RESULT, LARGEST_STEP, LOG_ROOM, ContextSpectra
+from theory.simulators.spectra import LARGEST_RESULT, ContextSpectra
 
 __all__ = ["residual_spectra"]
 
 TILE = 8192
 """Rows of the state times chains of all cells run at once: a few dozen such arrays stay in the second-level cache."""
+
+LOG_ROOM = {"float64": 100.0, "float32": 15.0}
+"""Natural-log units by which the state may have moved before it is rescaled: its squares must stay in range."""
 
 
 def residual_spectra(
@@ -140,9 +143,9 @@ class _Run:
         self.tight = d - r < columns  # by one at most
         self.isotropic, self.dtype, self.random = isotropic, dtype, bool((cells.injected > 0).any())
         moved = float(np.log1p(1 + tau).max())  # ||A|| + 1; a layer that shrinks a column much is a rare draw
-        if moved > LARGEST_STEP * LOG_ROOM[dtype]:
+        if moved > LOG_ROOM[dtype]:
             raise ValueError(
-                f"strength must keep one layer's product within {dtype}; it would change it by e^{moved:.0f}"
+                f"strength must keep one layer within {dtype}; it would change its product by e^{moved:.0f}"
             )
         self.every = max(1, int(LOG_ROOM[dtype] / moved))
 

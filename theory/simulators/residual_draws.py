@@ -14,7 +14,7 @@ from theory.simulators.draws import BLOCK
 __all__ = ["ResidualDraw", "draw_residual_layers", "gram_schmidt"]
 
 FAMILY = 32
-"""Part of every stream's seed: that of (T32), so that no other simulator's chains on the same seed share its numbers."""
+"""Part of every stream's seed, from the tag (T32): no other simulator's chains on the same seed share its numbers."""
 
 Columns = list[NDArray[Any]]
 """Columns of a matrix, the j-th of shape (rows of it that are not 0, ..., n); rows grow from one column to the next."""
