@@ -123,7 +123,13 @@ def simulate(
             if "product" in served:
                 found.product[:] = reduced_products(cells, d, layers, chains=n, seed=root)
             if "context" in served:
-                options: Any = {"context_dimension": m, "frame": frame, "dtype": dtype, "share": share}
+                options: Any = {
+                    "context_dimension": m,
+                    "frame": frame,
+                    "dtype": dtype,
+                    "share": share,
+                    "engine": engine,
+                }
                 found.context = context_spectra(cells, d, layers.tolist(), chains=n, seed=root, **options)
             continue
         request = Request(

@@ -44,19 +44,24 @@ def _step(
     """One layer: the next state and W_l W_{l-1}^T."""
     rank, early = request.rank, request.early
     basis = directions(numbers, state.frame[0], normals, first)
-    weights = jnp.full((1 + rank,), numbers.gap).at[0].set(1) if rank else (1 - numbers.gap)[None]
     overlap = basis @ state.frame.T
     x = state.x
     power, early_power = state.power, state.early_power
     if x.shape[0]:
-        y = (x @ basis.T) * weights
-        x = numbers.sigma * (y @ basis if rank else numbers.gap * x + y @ basis)
+        if rank:
+            weights = jnp.full((1 + rank,), numbers.gap).at[0].set(1)
+            x = numbers.sigma * (((x @ basis.T) * weights) @ basis)
+        else:
+            along = (1 - numbers.gap) * (x @ basis[0])
+            x = numbers.sigma * (numbers.gap * x + along[:, None] * basis[0])
         if request.inject:
             added = rows_of(numbers, basis[0], frames, request.isotropic, request.columns)
             x = x.at[early:].add(jnp.ldexp(jnp.ones((), x.dtype), -power) * added)
             if early:  # [P_{l:2} B_1 w, J]: at the first layer its column is that of w
                 x = x.at[0].set(jnp.where(first, x[1], x[0]))
-        moved = jnp.frexp(jnp.sqrt(jnp.sum(x[early:] ** 2)))[1]
+        # The first column stands for all: a norm over all of them costs four times the layer. None outgrows it, as
+        # it has all that the others have of injections, and probes grow alike.
+        moved = jnp.frexp(jnp.sqrt(x[int(early)] @ x[int(early)]))[1]
         power, moves = power + moved, jnp.full((x.shape[0],), moved)
         if early:
             moved = jnp.frexp(jnp.sqrt(x[0] @ x[0]))[1]
