@@ -13,6 +13,7 @@ from scipy import stats
 
 from theory.phase.early_moments import early_moments
 from theory.phase.judging import judge
+from theory.phase.limit_product import limit_product
 from theory.regimes.typical import crossover_width
 
 __all__ = ["EXPONENT_TOLERANCE", "WIDTH_TOLERANCE", "ExponentFit", "crossover_widths", "finite_size", "fit_exponents"]
@@ -54,9 +55,9 @@ def crossover_widths(dataset: xr.Dataset, quantity: Literal["early", "product"] 
         quantity: "early" follows ||P_{L:2} u_1||, what an early injection along u_1 becomes; "product" ||P_L||.
 
     Returns:
-        alignment, gap, depth, dimension, width, width_se, t21 (inf where kappa <= xi), t34, log_t21 and log_t34 (ln of
-        the width over each), log_se (standard error of ln width), chains. Cells without a width (aligned chains, one
-        chain) are left out.
+        alignment, gap, depth, dimension, width, width_se, t21 (inf where kappa <= xi), t34 (`early_moments`, or
+        `limit_product` to first order in 1 / sqrt(d - 1)), log_t21 and log_t34 (ln of the width over each), log_se
+        (standard error of ln width), chains. Cells without a width (aligned chains, one chain) are left out.
 
     Raises:
         ValueError: if the dataset lacks the quantity.
@@ -71,8 +72,15 @@ def crossover_widths(dataset: xr.Dataset, quantity: Literal["early", "product"] 
     if quantity == "early":  # the sweep divides by the L - 1 layers after the first
         width, se = width * (depth - 1) / depth, se * (depth - 1) / depth
     depths = dataset["depth"].to_numpy()
-    moments = early_moments(kappa[:, :, 0], xi[:, :, 0], depths, dimension[:, :, 0])
-    t34 = np.moveaxis(moments.log_deviation, 0, 2) / depth
+    if quantity == "early":
+        moments = early_moments(kappa[:, :, 0], xi[:, :, 0], depths, dimension[:, :, 0])
+        t34 = np.moveaxis(moments.log_deviation, 0, 2) / depth
+    else:
+        limit = np.empty(kappa.shape[:3])
+        for index in np.ndindex(*limit.shape):
+            one, other, layers = (grid[index][0] for grid in (kappa, xi, depth))
+            limit[index] = limit_product(float(one), float(other), int(layers)).deviation
+        t34 = limit[..., None] / np.sqrt(dimension - 1) / depth
     with np.errstate(divide="ignore", invalid="ignore"):
         t21 = crossover_width(kappa, xi, depth, dimension)
         table = {

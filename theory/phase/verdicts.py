@@ -16,6 +16,7 @@ from theory.bounds.rates import critical_alignment, min_rate
 from theory.phase.early_moments import early_moments
 from theory.phase.finite_size import EXPONENT_TOLERANCE, WIDTH_TOLERANCE, crossover_widths, finite_size
 from theory.phase.judging import Verdict, judge
+from theory.phase.limit_product import limit_product
 from theory.regimes.typical import typical_across_over_along, typical_growth, typical_log_ratio
 
 __all__ = ["ASYMPTOTIC_DIMENSION", "MEMORY", "RATE_TOLERANCE", "RATIO_TOLERANCE", "TURN_TOLERANCE", "verdicts"]
@@ -52,7 +53,7 @@ def verdicts(dataset: xr.Dataset, *, level: float = 0.95) -> pd.DataFrame:
     * (T20) the median of ln q / p at the greatest depth and d.
     * (T21) width: within a factor of 1.1, over all (L, d) and over the large and deep ones; exponents: both within 0.05
       of -1/2.
-    * (T34) width: within a factor of 1.1, over all (L, d) and over the large ones.
+    * (T34) width: within a factor of 1.1, over all (L, d) and over the large ones. Of the product: `limit_product`.
 
     Standard errors: of a slope, the sum of those of its ends over the layers between (right whatever the correlation of
     the two); of a median, from the width of its interval, as for a normal law.
@@ -137,11 +138,11 @@ def _rates(dataset: xr.Dataset, quantity: str, level: float) -> Iterator[Verdict
     kappa, xi, d = _grids(dataset)
     depth = dataset["depth"].to_numpy()
     layers = f"L {depth[low]} to {depth[high]}"
-    # One mean for each depth of all cells: (depths, alignment, gap, dimension).
-    means = early_moments(kappa, xi, [int(depth[low]), int(depth[high])], np.maximum(d, 2)).log_mean
+    ends = [int(depth[low]), int(depth[high])]
     with np.errstate(divide="ignore", invalid="ignore"):
         away = slope - np.log(typical_growth(kappa, xi))
-        beyond = slope - (means[1] - means[0]) / (depth[high] - depth[low])
+        means = _predicted_means(kappa, xi, ends, d, quantity)
+        beyond = slope - (means[1] - means[0]) / (ends[1] - ends[0])
     what = "||P_{L:2} u_1||" if quantity == "early" else "||P_L||"
     common: dict[str, Any] = {"tolerance": RATE_TOLERANCE, "unit": "nat per layer", "chains": _chains(dataset)}
     for phase, words in _SIDES.items():
@@ -153,9 +154,31 @@ def _rates(dataset: xr.Dataset, quantity: str, level: float) -> Iterator[Verdict
         yield judge(
             "T18", statement, f"{words}, d = {d.max()}, {layers}", away[here], error[here], level=level, **common
         )
-        if quantity == "early":
-            statement = f"{what} grows as the moments of T34 say"
-            yield judge("T34", statement, f"{words}, all d, {layers}", beyond[side], error[side], level=level, **common)
+        statement = f"{what} grows as T34 says at this depth"
+        everywhere = side if quantity == "early" else here  # the product's is the limit d -> infinity
+        scope = "all d" if quantity == "early" else f"d = {d.max()}"
+        yield judge(
+            "T34",
+            statement,
+            f"{words}, {scope}, {layers}",
+            beyond[everywhere],
+            error[everywhere],
+            level=level,
+            **common,
+        )
+
+
+def _predicted_means(
+    kappa: NDArray[Any], xi: NDArray[Any], depths: list[int], d: NDArray[Any], quantity: str
+) -> NDArray[np.float64]:
+    """Mean of ln of the norm at two depths by (T34), shape (2, alignment, gap, dimension)."""
+    if quantity == "early":
+        return early_moments(kappa, xi, depths, np.maximum(d, 2)).log_mean
+    found = np.empty((2, *kappa.shape))
+    for index in np.ndindex(*kappa.shape[:2]):
+        one, other = float(kappa[index][0]), float(xi[index][0])
+        found[:, *index] = np.array([limit_product(one, other, depth).log_norm for depth in depths])[:, None]
+    return found
 
 
 def _widths(dataset: xr.Dataset, quantity: Literal["early", "product"], level: float) -> Iterator[Verdict]:
