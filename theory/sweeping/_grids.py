@@ -18,8 +18,7 @@ def axis(values: Any, name: str, kind: str) -> tuple[Any, ...]:
     Args:
         values: the grid, or one number.
         name: what to call it in an error.
-        kind: "count" (integers of at least 1), "fraction" (of [0, 1]), "size" (finite, not negative) or "correlation"
-            (of [-1, 1]).
+        kind: "count" (integers of at least 1), "fraction" (of [0, 1]) or "size" (finite, not negative).
 
     Raises:
         ValueError: if the grid is empty, not one-dimensional, repeats a value, or leaves its range.
@@ -36,10 +35,9 @@ def axis(values: Any, name: str, kind: str) -> tuple[Any, ...]:
         array = unit_interval(array, name)
     else:
         array = array.astype(np.float64)
-        bad = ~(np.isfinite(array) & (array >= 0)) if kind == "size" else ~(np.abs(array) <= 1)
-        rule = "be finite and not negative" if kind == "size" else "lie in [-1, 1]"
+        bad = ~(np.isfinite(array) & (array >= 0))
         if bad.any():
-            raise ValueError(f"{name} must {rule}; got {float(array[bad][0])!r}")
+            raise ValueError(f"{name} must be finite and not negative; got {float(array[bad][0])!r}")
     return tuple(array.tolist())
 
 

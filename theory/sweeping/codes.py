@@ -27,7 +27,7 @@ CONTEXT_CODE_MEANINGS = {
     0: "ok",
     1: "alignment is 0: sigma = gain / alignment has no value",
     2: "gain is 0: J_L is the last injection alone, and is not simulated",
-    3: "dimension is less than context_dimension + 1: the injections do not fit",
+    3: "dimension is too small for the context directions, or for the rank",
     4: "context_log_ratio lies below what the precision resolves: -inf stands for it",
     5: "some chain has no finite number for a statistic, which is NaN",
     **_COMMON,

@@ -142,11 +142,13 @@ def _residual(spec: ResidualSweepSpec) -> dict[str, Variable]:
     }
     predicted = ("strength", "alignment", "persistence", "rank", "dimension")
     found |= {
-        "outlier_rate": Variable(predicted, "predicted ln growth a layer of what stands out of the bulk (T33)", "nat"),
-        "pinned_rate": Variable(predicted, "predicted ln growth a layer of the bulk (T26)", "nat"),
+        "outlier_rate": Variable(predicted, "predicted growth a layer of what stands out of the bulk (T33)"),
+        "pinned_rate": Variable(predicted, "predicted growth a layer of the bulk (T26)"),
         "paper_gain": Variable(predicted, "rho = sigma kappa that the paper's rule reads off a layer"),
         "paper_alignment": Variable(predicted, "kappa of a layer's leading directions"),
         "paper_sigma": Variable(predicted, "sigma_1 of a layer"),
+        "predicted_strength": Variable(predicted[1:3], "strength where the outlier's predicted rate is 1 (T33)"),
+        "paper_strength": Variable(predicted[1:4], "strength where the paper's rho is 1"),
     }
     over = ("transition", "injection", *chains)
     return found | _critical("critical_strength", over, "strength where the transition's statistic crosses")

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from theory.phase.critical_context import half_depth
 from theory.simulators.choose import Choice, choose
+from theory.simulators.draws import BLOCK
 from theory.sweeping.contexts import EVALUATIONS, FILL, MARGIN, context_part
 from theory.sweeping.layout import TRANSITIONS, variables
-from theory.sweeping.products import early_part, product_part, simulator_name
+from theory.sweeping.products import PIECE_BYTES, early_part, product_part, simulator_name
+from theory.sweeping.residuals import residual_part, residual_rate
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, injections_of
 
 __all__ = ["Part", "compute_part", "parts_of", "place", "simulators"]
@@ -76,19 +78,17 @@ def simulators(spec: SweepSpec) -> dict[tuple[str, int], Choice | str]:
 def parts_of(spec: SweepSpec | ResidualSweepSpec) -> Iterator[Part]:
     """The parts in the order they are computed. An iterator: an immense grid has too many to list."""
     if isinstance(spec, ResidualSweepSpec):
-        from theory.sweeping.residuals import residual_parts
-
-        yield from residual_parts(spec)
+        yield from _residuals(spec)
         return
     chosen = simulators(spec)
-    drawn = -(-spec.seeds // 256) * 256  # the reduced simulators draw whole blocks
+    drawn = _drawn(spec)
     for j, dimension in enumerate(spec.dimension):
         if "product" in spec.quantities:
             yield from _products(spec, j, dimension, chosen["product", dimension])
         if "early" in spec.quantities:
             seconds, held = _rate(chosen["early", dimension])
             layers = drawn * max(spec.depth)
-            for a, g in _blocks(spec, layers):
+            for a, g in _blocks(len(spec.alignment), len(spec.gap), layers):
                 cells = (a[1] - a[0]) * (g[1] - g[0])
                 at = {"alignment": a, "gap": g, "dimension": (j, j + 1)}
                 size = cells * spec.seeds * len(spec.depth) * 8 * 12 + held
@@ -96,16 +96,11 @@ def parts_of(spec: SweepSpec | ResidualSweepSpec) -> Iterator[Part]:
         for i in range(len(spec.injections)):
             seconds, held = _rate(chosen["context", dimension])
             gains = sum(gain > 0 for gain in spec.gain)
-            depths = np.asarray(spec.depth)
-            scan = 2 * MARGIN / FILL + 2
-            steps = 3 * len(TRANSITIONS) * EVALUATIONS * float(depths.sum())
-            layers = drawn * ((gains + scan) * int(depths.max()) + steps)
-            every = len({*depths.tolist(), *map(half_depth, depths.tolist())})
-            for a, g in _blocks(spec, layers):
+            layers = _layers_with_search(spec, gains)
+            for a, g in _blocks(len(spec.alignment), len(spec.gap), layers):
                 cells = (a[1] - a[0]) * (g[1] - g[0])
                 at = {"injection": (i, i + 1), "alignment": a, "gap": g, "dimension": (j, j + 1)}
-                piece = min(64 * 2**20, cells * gains * spec.seeds * every * 48)
-                size = 4 * piece + cells * gains * len(depths) * 8 * 60 + held
+                size = _context_bytes(spec, cells, gains) + held
                 name = f"context-{_label(at)}"
                 yield Part(name, "context", at, cells * gains * spec.seeds, cells * layers * seconds, size)
 
@@ -113,8 +108,6 @@ def parts_of(spec: SweepSpec | ResidualSweepSpec) -> Iterator[Part]:
 def compute_part(spec: SweepSpec | ResidualSweepSpec, part: Part) -> dict[str, NDArray[Any]]:
     """The part's variables, each over its own dimensions, restricted to what the part covers."""
     if isinstance(spec, ResidualSweepSpec):
-        from theory.sweeping.residuals import residual_part
-
         return residual_part(spec, part)
     dimension = part.of(spec, "dimension")[0]
     alignment, gap = (np.asarray(part.of(spec, name), dtype=np.float64) for name in ("alignment", "gap"))
@@ -164,13 +157,49 @@ def _rate(choice: Choice | str) -> tuple[float, int]:
     return (0.0, 0) if isinstance(choice, str) else (choice.seconds, choice.bytes)
 
 
-def _blocks(spec: SweepSpec, layers: float) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Rectangles of alignments and gaps of about `CHAIN_LAYERS`, where one pair of them costs `layers`."""
+def _residuals(spec: ResidualSweepSpec) -> Iterator[Part]:
+    sizes = len(spec.strength)
+    for j in range(len(spec.dimension)):
+        for k, rank in enumerate(spec.rank):
+            # A layer of rank r costs as much as `weight` of rank 1.
+            weight = residual_rate(rank) / residual_rate(1)
+            layers = weight * _layers_with_search(spec, sizes)
+            for i in range(len(spec.injections)):
+                for a, p in _blocks(len(spec.alignment), len(spec.persistence), layers):
+                    cells = (a[1] - a[0]) * (p[1] - p[0])
+                    at = {"injection": (i, i + 1), "alignment": a, "persistence": p}
+                    at |= {"rank": (k, k + 1), "dimension": (j, j + 1)}
+                    seconds, chains = cells * layers * residual_rate(1), cells * sizes * spec.seeds
+                    size = _context_bytes(spec, cells, sizes)
+                    yield Part(f"residual-{_label(at)}", "residual", at, chains, seconds, size)
+
+
+def _drawn(spec: SweepSpec | ResidualSweepSpec) -> int:
+    """Chains a cell that are run: the reduced simulators draw whole blocks."""
+    return -(-spec.seeds // BLOCK) * BLOCK
+
+
+def _layers_with_search(spec: SweepSpec | ResidualSweepSpec, sizes: int) -> float:
+    """Chain-layers of one pair: the map over so many sizes, the scan beyond it, and the steps to every crossing."""
+    scan = 2 * MARGIN / FILL + 2
+    steps = 3 * len(TRANSITIONS) * EVALUATIONS * sum(spec.depth)
+    return _drawn(spec) * ((sizes + scan) * max(spec.depth) + steps)
+
+
+def _context_bytes(spec: SweepSpec | ResidualSweepSpec, cells: int, sizes: int) -> int:
+    """Held while a part of J_L is computed: a piece of spectra with its sorted copies, and the summaries."""
+    every = len({*spec.depth, *map(half_depth, spec.depth)})
+    piece = min(PIECE_BYTES, cells * sizes * spec.seeds * every * 48)
+    return 4 * piece + cells * sizes * len(spec.depth) * 8 * 60
+
+
+def _blocks(first: int, second: int, layers: float) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Rectangles of two axes of about `CHAIN_LAYERS`, where one pair of their values costs `layers`."""
     pairs = max(1, int(CHAIN_LAYERS // layers))
-    g_step = min(len(spec.gap), pairs)
-    for a in _cuts(len(spec.alignment), max(1, pairs // g_step)):
-        for g in _cuts(len(spec.gap), g_step):
-            yield a, g
+    step = min(second, pairs)
+    for a in _cuts(first, max(1, pairs // step)):
+        for b in _cuts(second, step):
+            yield a, b
 
 
 def _cuts(n: int, step: int) -> Iterator[tuple[int, int]]:
@@ -179,5 +208,13 @@ def _cuts(n: int, step: int) -> Iterator[tuple[int, int]]:
 
 
 def _label(at: dict[str, tuple[int, int]]) -> str:
-    short = {"injection": "i", "alignment": "a", "gap": "g", "depth": "l", "dimension": "d"}
-    return "-".join(f"{short.get(dim, dim)}{low}" for dim, (low, _) in at.items())
+    short = {
+        "injection": "i",
+        "alignment": "a",
+        "gap": "g",
+        "persistence": "p",
+        "rank": "r",
+        "depth": "l",
+        "dimension": "d",
+    }
+    return "-".join(f"{short[dim]}{low}" for dim, (low, _) in at.items())

@@ -132,8 +132,8 @@ class ResidualSweepSpec:
 
     Attributes:
         strength: tau = ||F||, dimensionless, >= 0.
-        alignment: kappa, overlap of what F reads with what the layer before wrote, dimensionless, in [-1, 1].
-        persistence: omega, overlap of what two layers write, dimensionless, in [-1, 1].
+        alignment: kappa, overlap of what F reads with what the layer before wrote, dimensionless, in [0, 1].
+        persistence: omega, overlap of what two layers write, dimensionless, in [0, 1].
         rank: r of F, >= 1.
         depth: number of layers L, >= 1.
         dimension: d, >= 2.
@@ -160,7 +160,7 @@ class ResidualSweepSpec:
     dtype: str = "float64"
 
     def __post_init__(self) -> None:
-        kinds = {"strength": "size", "alignment": "correlation", "persistence": "correlation"}
+        kinds = {"strength": "size", "alignment": "fraction", "persistence": "fraction"}
         kinds |= dict.fromkeys(("rank", "depth", "dimension"), "count")
         settle(self, {name: axis(getattr(self, name), name, kind) for name, kind in kinds.items()})
         settle_common(self)
