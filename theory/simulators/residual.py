@@ -93,7 +93,9 @@ def residual_spectra(
     room = max(1, TILE // (BLOCK * r))
     together = min(blocks, max(1, room // len(cells)))
     rows = max(1, room // together)
-    injected = bool((cells.injected > 0).any())
+    # Cells without a frame skip its QR, which is rounding: they run apart, so that no bit depends on the others.
+    kinds = [np.flatnonzero(cells.injected > 0), np.flatnonzero(cells.injected == 0)]
+    parts = [kind[first : first + rows] for kind in kinds for first in range(0, kind.size, rows)]
     for begin in range(0, blocks, together):
         block = range(begin, min(begin + together, blocks))
         draws = draw_residual_layers(
@@ -104,12 +106,11 @@ def residual_spectra(
             rank=r,
             shown=columns,
             context_dimension=m,
-            injected=injected,
+            injected=bool(kinds[0].size),
             isotropic=frame == "isotropic",
             dtype=dtype,
         )
         at = slice(begin * BLOCK, min(block.stop * BLOCK, n))
-        parts = [slice(first, first + rows) for first in range(0, len(cells), rows)]
         shared: Iterable[ResidualDraw] = draws if len(parts) == 1 else list(draws)  # kept only where cells share them
         for part in parts:
             run = _Run(cells.at(part), d, r, m, columns, frame == "isotropic", dtype)
