@@ -34,8 +34,8 @@ class ResidualRates:
         paper_gain: the paper's rho = sigma kappa.
         critical_strength: (1 - omega) / kappa, where the outlier's rate is 1; inf at kappa = 0 < 1 - omega.
         paper_strength: where paper_gain is 1; inf at kappa = 0.
-        early_width: standard deviation of ln ||P_{L:2} x|| times sqrt(L) where the outlier's rate exceeds 1, to leading
-            order in 1 / d, x in the write frame; NaN where it does not, 0 for d -> infinity.
+        early_width: standard deviation of ln ||P_{L:2} x|| over sqrt(L), x in the write frame, where the outlier's rate
+            exceeds 1, to leading order in 1 / d and 1 / L; NaN where it does not, 0 for d -> infinity.
     """
 
     outlier_rate: NDArray[np.float64]
