@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from bridge.running.provenance import versions
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,12 +13,15 @@ if TYPE_CHECKING:
 
 def sweep_digest(spec: SweepSpec) -> str:
     """SHA-256 of a specification and of the version of this software, which decide the sweep's numbers."""
-    content = {**asdict(spec), "spi": versions()["spi"]}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    from theory.sweeping.identity import digest
+
+    return digest(spec)
 
 
 def write_sweep(spec: SweepSpec, path: Path) -> bool:
     """Computes a sweep and writes it, unless the file holds it already.
+
+    For sweeps of seconds, in one file. `theory.sweep` with a directory writes those that take longer, in parts.
 
     Args:
         spec: the grid.
@@ -34,16 +31,11 @@ def write_sweep(spec: SweepSpec, path: Path) -> bool:
         whether it was computed.
     """
     import theory
+    from theory.sweeping.store import write_netcdf
 
-    digest = sweep_digest(spec)
-    if _digest_in(path) == digest:
+    if _digest_in(path) == sweep_digest(spec):
         return False
-    dataset = theory.sweep(spec).assign_attrs(spi_digest=digest)
-    # NetCDF 3, which needs no library beyond SciPy, has no 64-bit whole numbers.
-    whole = {name: {"dtype": "int32"} for name, variable in dataset.variables.items() if variable.dtype.kind in "iu"}
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    dataset.to_netcdf(temporary, engine="scipy", encoding=whole)
-    temporary.replace(path)
+    write_netcdf(theory.sweep(spec), path)
     return True
 
 
@@ -66,6 +58,6 @@ def read_sweep(path: Path) -> xr.Dataset:
 
 def _digest_in(path: Path) -> str | None:
     try:
-        return read_sweep(path).attrs.get("spi_digest")
+        return read_sweep(path).attrs.get("digest")
     except (OSError, ValueError, TypeError, KeyError):
         return None

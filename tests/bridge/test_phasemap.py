@@ -44,4 +44,4 @@ def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "sweep.nc"
     path.write_bytes(b"CDF\x01 and then nothing")
     assert write_sweep(SPEC, path)
-    assert read_sweep(path).attrs["spi_digest"] == sweep_digest(SPEC)
+    assert read_sweep(path).attrs["digest"] == sweep_digest(SPEC)

@@ -20,8 +20,11 @@ from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, injections_of
 
 __all__ = ["Part", "compute_part", "parts_of", "place", "simulators"]
 
-CHAIN_LAYERS = 4_000_000
+CHAIN_LAYERS = 8_000_000
 """Layers of chains in one part, about: a second or two of work, which is what an interruption may lose."""
+
+CONTEXT_S = {1: 6e-8, 2: 1.4e-7}
+"""Seconds of one core for a layer of a chain of J_L, by context directions, medians and all: measured in sweeps."""
 
 COORDINATE_BYTES = 256 * 2**20
 """Of the coordinates of products in one part."""
@@ -86,7 +89,7 @@ def parts_of(spec: SweepSpec | ResidualSweepSpec) -> Iterator[Part]:
         if "product" in spec.quantities:
             yield from _products(spec, j, dimension, chosen["product", dimension])
         if "early" in spec.quantities:
-            seconds, held = _rate(chosen["early", dimension])
+            seconds, held = _rate(chosen["early", dimension], CONTEXT_S[1])
             layers = drawn * max(spec.depth)
             for a, g in _blocks(len(spec.alignment), len(spec.gap), layers):
                 cells = (a[1] - a[0]) * (g[1] - g[0])
@@ -94,7 +97,7 @@ def parts_of(spec: SweepSpec | ResidualSweepSpec) -> Iterator[Part]:
                 size = cells * spec.seeds * len(spec.depth) * 8 * 12 + held
                 yield Part(f"early-{_label(at)}", "early", at, cells * spec.seeds, cells * layers * seconds, size)
         for i in range(len(spec.injections)):
-            seconds, held = _rate(chosen["context", dimension])
+            seconds, held = _rate(chosen["context", dimension], CONTEXT_S[spec.context_dimension])
             gains = sum(gain > 0 for gain in spec.gain)
             layers = _layers_with_search(spec, gains)
             for a, g in _blocks(len(spec.alignment), len(spec.gap), layers):
@@ -133,10 +136,9 @@ def _products(spec: SweepSpec, j: int, dimension: int, choice: Choice | str) -> 
     depths = [(i, i + 1) for i in range(len(spec.depth))] if reduced else [(0, len(spec.depth))]
     for depth in depths:
         layers = max(spec.depth[slice(*depth)])
-        seconds, held = _rate(choice)
+        width = min(dimension, layers + 1)
+        seconds, held = _rate(choice, 3e-7 + 9e-9 * width**2)
         if reduced:
-            width = min(dimension, layers + 1)
-            seconds = 2e-6 + 1.5e-8 * width**2
             a_step = max(1, COORDINATE_BYTES // (8 * spec.seeds * layers * width))
             g_step = 1
         else:
@@ -152,9 +154,16 @@ def _products(spec: SweepSpec, j: int, dimension: int, choice: Choice | str) -> 
                 yield Part(f"product-{_label(at)}", "product", at, chains, chains * layers * seconds, size)
 
 
-def _rate(choice: Choice | str) -> tuple[float, int]:
-    """Seconds a chain-layer, and bytes held beside the results; nothing where there is no simulator."""
-    return (0.0, 0) if isinstance(choice, str) else (choice.seconds, choice.bytes)
+def _rate(choice: Choice | str, columns_s: float) -> tuple[float, int]:
+    """Seconds a chain-layer, and bytes held beside the results; nothing where there is no simulator.
+
+    Args:
+        choice: of the simulator.
+        columns_s: what this sweep measured of the reduced simulator.
+    """
+    if isinstance(choice, str):
+        return 0.0, 0
+    return (columns_s if choice.name == "reduced" else choice.seconds), choice.bytes
 
 
 def _residuals(spec: ResidualSweepSpec) -> Iterator[Part]:
