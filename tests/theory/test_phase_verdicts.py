@@ -33,7 +33,12 @@ def swept():
 
 
 def found(frame, tag, scope, statement=""):
-    rows = frame[(frame.tag == tag) & frame.scope.str.contains(scope) & frame.statement.str.contains(statement)]
+    rows = frame[
+        (frame.tag == tag)
+        & frame.scope.str.startswith(scope)
+        & ~frame.scope.str.endswith("on")
+        & frame.statement.str.contains(statement)
+    ]
     assert len(rows) == 1, rows
     return rows.iloc[0]
 
@@ -41,6 +46,7 @@ def found(frame, tag, scope, statement=""):
 def test_typical_chains_support_the_mean_field_and_T34(swept):
     product, early = (verdicts(data) for data in swept)
     assert found(product, "T18", "kappa > xi").verdict == "supported"
+    assert found(product, "T34", "all kappa", "falls").verdict == "supported"
     assert found(product, "T19", "kappa > xi").verdict == "supported"
     assert found(product, "T10", "").verdict == "supported"
     assert found(early, "T18", "kappa > xi").verdict == "supported"
