@@ -168,6 +168,12 @@ def test_the_earliest_turns_at_the_critical_strength_as_d_grows() -> None:
     predicted = predicted_strength(kappa, omega, [12], rank=2)
     np.testing.assert_allclose(predicted["early"][0], expected, rtol=1e-9)
     np.testing.assert_allclose(found["growth"].strength[0], predicted["growth"][0], rtol=0.01)
+    mixed = critical_strength(kappa, omega, [12], rank=2, dimension=10**6, chains=128, seed=0, injected=0.3)
+    predicted = predicted_strength(kappa, omega, [12], rank=2, injected=0.3)
+    for name in ("early", "growth", "ratio"):
+        crossed = np.isfinite(predicted[name][0])
+        assert crossed.sum() >= 3
+        np.testing.assert_allclose(mixed[name].strength[0, crossed], predicted[name][0, crossed], rtol=0.01)
     # The median is not the mean square: 3 % at d = 1280.
     small = critical_strength(kappa, omega, [12], rank=2, dimension=1280, chains=512, seed=0)
     at = predicted_strength(kappa, omega, [12], rank=2, dimension=1280, injected=0.0)

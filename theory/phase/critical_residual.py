@@ -188,13 +188,15 @@ def predicted_strength(
     thresholds: PhaseThresholds | None = None,
     strengths: tuple[float, float] = (0.02, 20.0),
 ) -> dict[str, NDArray[np.float64]]:
-    """Where the root mean squares of (T32) cross, with no random numbers: "growth", of J_L w, and "early".
+    """Where the root mean squares of (T32) cross, with no random numbers: "growth", of J_L w, "early" and "ratio".
 
     For d -> infinity at fixed depth a median is its root mean square, and this is where `critical_strength` tends; at
-    finite d rare chains carry the mean square, which crosses at a smaller strength. Parameters as there.
+    finite d rare chains carry the mean square, which crosses at a smaller strength. "ratio" takes what the second
+    context direction leaves across X_L for sigma_2, which holds in that limit. Parameters as there.
 
     Returns:
-        Shape (depths, cells); NaN where nothing crosses in the range, and for "early" without a part along.
+        Shape (depths, cells); NaN where nothing crosses in the range; of "early" and "ratio" without a part along, and
+        of "ratio" without a frame.
 
     Raises:
         ValueError: if an argument leaves its range.
@@ -205,14 +207,21 @@ def predicted_strength(
     def excess(log_strength: NDArray[np.float64], name: str, depth: int) -> NDArray[np.float64]:
         cells = ResidualCells(np.exp(log_strength), kappa, omega, along, injected)
         found = residual_moments(cells, dimension, [depth, half_depth(depth)], rank=rank, frame=frame)
+        if name == "ratio":
+            other = ResidualCells(cells.strength, kappa, omega, 0.0, injected)
+            second = residual_moments(other, dimension, [depth], rank=rank, frame=frame)
+            across = second.log_whole[0] - np.log1p(np.exp(-2 * second.log_noise[0])) / 2
+            return rule.excess("ratio", across - found.log_whole[0], depth)
         if name == "growth":
             return found.log_whole[0] - found.log_whole[1] - rule.log_value("growth", depth)
         return found.log_early[0] - found.log_early[1] - _early_threshold(omega, depth, along, injected)
 
-    results = {name: np.full((layers.size, kappa.size), np.nan) for name in ("growth", "early")}
+    results = {name: np.full((layers.size, kappa.size), np.nan) for name in ("growth", "early", "ratio")}
     for name, result in results.items():
+        if (name != "growth" and along == 0) or (name == "ratio" and injected == 0):
+            continue
         for row, depth in enumerate(layers.tolist()):
-            if depth == 1 or (name == "early" and along == 0):
+            if depth == 1 and name != "ratio":
                 continue
             low, high = (np.full(kappa.size, np.log(end)) for end in ends)
             crosses = (excess(low, name, depth) <= 0) & (excess(high, name, depth) > 0)
