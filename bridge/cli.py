@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from bridge.commands import attack, check, describe, measure, models, produce
+from bridge.commands import attack, check, describe, measure, models, produce, sweep
 from bridge.errors import EXIT_CODES, ExitCode, SpiError
 
 # Typer raises its own copy of click's UsageError in recent versions and click's before; BadParameter is public in both.
@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 app.command("run")(measure.run)
 app.command("measure")(measure.measure)
-app.command("sweep")(produce.sweep)
+app.add_typer(sweep.app, name="sweep")
 app.command("attack")(attack.attack)
 app.command("check")(check.check)
 app.command("stress")(produce.stress)

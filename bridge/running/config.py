@@ -6,7 +6,7 @@ file over the defaults, and a key that is not an option is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,12 @@ def make_config(file: str | Path | None = None, options: Mapping[str, Any] | Non
     return RunConfig(**{name: _checked(name, value) for name, value in merged.items()})
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
+def read_config_file(path: Path, known: Sequence[str] = _KNOWN) -> dict[str, Any]:
     """The mapping a config file holds, its keys spelled as the fields of `RunConfig`.
+
+    Args:
+        path: of the file.
+        known: the keys another command has instead, with `_`.
 
     Raises:
         ConfigError: if the file is missing, is not a YAML mapping, or has a key that is no option.
@@ -115,8 +119,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
-        if name not in _KNOWN:
-            raise ConfigError(f"config file {path}: {_unknown(str(key), 'key')}")
+        if name not in known:
+            raise ConfigError(f"config file {path}: {_unknown(str(key), 'key', known)}")
         if name in result:
             raise ConfigError(f"config file {path}: key {str(key)!r} is given twice")
         result[name] = value
@@ -132,9 +136,8 @@ def _refuse_repeated_keys(path: Path, mapping: Any) -> None:
         seen.add(key.value)
 
 
-def _unknown(name: str, what: str) -> str:
-    known = ", ".join(known.replace("_", "-") for known in _KNOWN)
-    return f"unknown {what} {name!r}; known: {known}"
+def _unknown(name: str, what: str, known: Sequence[str] = _KNOWN) -> str:
+    return f"unknown {what} {name!r}; known: {', '.join(one.replace('_', '-') for one in known)}"
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -4,11 +4,12 @@ from bridge.reporting.figures.activations import changes_by_layer, clouds, error
 from bridge.reporting.figures.boundary import boundary_along, context_map
 from bridge.reporting.figures.collapse import width_collapse
 from bridge.reporting.figures.depth import arrival, context_spectra, layer_profiles
-from bridge.reporting.figures.injection_map import injection_map
+from bridge.reporting.figures.injections import injection_map
 from bridge.reporting.figures.observed import certificate_gap, regime_plane
 from bridge.reporting.figures.phase import phase_map
 from bridge.reporting.figures.ratio import singular_ratio
 from bridge.reporting.figures.style import save, svg_of
+from bridge.reporting.figures.sweeps import sweep_figures
 from bridge.reporting.figures.training import training_curves, training_effects
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "save",
     "singular_ratio",
     "svg_of",
+    "sweep_figures",
     "tail_ratios",
     "training_curves",
     "training_effects",

@@ -78,10 +78,15 @@ def width_collapse(
     style.headline(
         figure,
         f"Standard deviation over chains of {'ln ‖P u₁‖' if chosen == 'early' else 'ln ‖P‖'} a layer"
-        f"{chains_of(sweep)}; {len(table)} cells with κ > ξ, {table['layers'].min()} to {table['layers'].max()} random "
-        f"layers, d = {dimensions[0]} to {dimensions[-1]}; bars: {level_of(sweep)} intervals",
+        f"{chains_of(sweep)}; {len(table)} cells with κ > ξ, {_range(table['layers'].tolist())} random "
+        f"layers, d = {_range(dimensions)}; bars: {level_of(sweep)} intervals",
     )
     return figure
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _widths(axes: Axes, table: pd.DataFrame, colours: dict[int, str]) -> None:

@@ -46,7 +46,8 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
             marker = style.MODEL_MARKERS[index % len(style.MODEL_MARKERS)]
             x, middle = kappas / gap, cell["log_ratio_median" if median else "log_ratio"].values
             if median:
-                ends = np.stack([middle - cell["log_ratio_low"].values, cell["log_ratio_high"].values - middle])
+                low, high = (cell[f"log_ratio_median_{end}"].values for end in ("low", "high"))
+                ends = np.stack([middle - low, high - middle])
             else:
                 ends = np.zeros((2, middle.size))
             one.errorbar(
@@ -63,8 +64,8 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
             one.plot(
                 x, bound_a_layer(kappas, float(gap), int(depth)), color=colour, linewidth=1.0, linestyle=(0, (1, 1.2))
             )
-        low, high = (float(edge) for edge in (kappas.min() / gaps.max(), kappas.max() / gaps.min()))
-        grid = np.geomspace(low, high, 300)
+        left, right = float(kappas.min() / gaps.max()), float(kappas.max() / gaps.min())
+        grid = np.geomspace(left, right, 300)
         one.plot(grid, np.minimum(0.0, -np.log(grid)), color=style.INK, linewidth=1.3, label="mean field (T19)")
         one.plot([], [], color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 1.2)), label="rigorous bound (T10)")
         one.axhline(
@@ -74,7 +75,7 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
             linestyle=(0, (5, 2)),
             label=f"“collapsed”: ratio {COLLAPSED:g}",
         )
-        one.set_xlim(low * 0.9, high * 1.1)
+        one.set_xlim(left * 0.9, right * 1.1)
         style.log_axis(one.xaxis)
         style.label(one, f"L = {depth}", "alignment over gap, κ / ξ", "$\\ln(\\sigma_2/\\sigma_1) / L$ (nats a layer)")
     style.shared_legend(figure, axes, narrow=narrow)

@@ -1,0 +1,214 @@
+"""Figures of sweeps: what is drawn is what the records hold, in both layouts, degenerate cells and all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+
+import theory
+from bridge.reporting import figures
+from bridge.reporting.figures import style
+from bridge.reporting.figures.boundary import threshold_of
+from bridge.reporting.figures.collapse import width_table
+from bridge.reporting.figures.ratio import bound_a_layer
+from theory.phase.critical_context import PhaseThresholds
+from theory.sweeping.spec import SweepSpec
+from theory.sweeping.sweep import sweep
+
+
+@pytest.fixture(scope="module")
+def flat() -> xr.Dataset:
+    return sweep(
+        SweepSpec(
+            gain=(2.0, 0.5, 1.0, 4.0),
+            alignment=(0.9, 0.2, 0.5),
+            gap=(0.1, 0.4),
+            depth=(3, 8),
+            dimension=(12, 40),
+            seeds=10,
+            quantities=("product", "early"),
+            injections=("coherent", "mixed"),
+            thresholds=PhaseThresholds(ratio=0.2),
+        )
+    )
+
+
+def _words(figure: Figure) -> str:
+    texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
+    return " ".join(" ".join(text.get_text() for text in texts).split())  # no-break spaces too
+
+
+def _panels(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.get_title(loc="left")]
+
+
+def _line(axes: Axes, start: str) -> Any:
+    return next(line for line in axes.lines if str(line.get_label()).startswith(start))
+
+
+def test_every_figure_has_labels_n_and_both_layouts(flat: xr.Dataset) -> None:
+    before = dict(matplotlib.rcParams)
+    known = figures.sweep_figures(flat)
+    assert {"phase_map", "singular_ratio", "injection_map", "boundary_depth_coherent", "boundary_dimension_mixed"} <= {
+        *known
+    }
+    assert {"context_share_coherent", "context_growth_mixed", "context_ratio_mixed", "width_early"} <= {*known}
+    for name, draw in known.items():
+        for narrow in (False, True):
+            figure = draw(narrow=narrow)
+            assert figure.get_size_inches()[0] == (style.NARROW_INCHES if narrow else style.WIDE_INCHES)
+            assert all(axes.get_xlabel() and axes.get_ylabel() for axes in _panels(figure)), name
+            assert "n = 10 chains" in _words(figure), name
+            if name in LAID_OUT:
+                _nothing_overlaps(figure, name)
+    assert dict(matplotlib.rcParams) == before
+
+
+LAID_OUT = (
+    "phase_map",
+    "singular_ratio",
+    "injection_map",
+    "context_growth_mixed",
+    "boundary_depth_mixed",
+    "width_early",
+)
+"""One figure of each kind: laying out is what takes time."""
+
+
+def _nothing_overlaps(figure: Figure, name: str) -> None:
+    """No panel's labels reach into another panel, nor beyond the paper; neither do legend and headline."""
+    figure.draw_without_rendering()
+    page = figure.bbox
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    boxes += [legend.get_window_extent() for legend in figure.legends]
+    boxes += [text.get_window_extent() for text in figure.texts]
+    for index, box in enumerate(boxes):
+        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, (name, "beyond the page", index)
+        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, (name, "beyond the page", index)
+        for other in boxes[index + 1 :]:
+            across = min(box.x1, other.x1) - max(box.x0, other.x0)
+            along = min(box.y1, other.y1) - max(box.y0, other.y0)
+            assert across <= 1 or along <= 1, (name, "overlap", index)
+
+
+def test_the_map_shows_the_fractions_at_their_gains_in_any_order(flat: xr.Dataset) -> None:
+    figure = figures.context_map(flat, "growth", injection="mixed", depth=3, dimension=12)
+    for axes, gap in zip(_panels(figure), (0.1, 0.4), strict=True):
+        mesh = next(one for one in axes.collections if isinstance(one, QuadMesh))
+        drawn = np.asarray(mesh.get_array()).reshape(3, 4)
+        cells = flat.sel(injection="mixed", gap=gap, depth=3, dimension=12)["context_grown"]
+        expected = cells.sel(gain=[0.5, 1.0, 2.0, 4.0], alignment=[0.2, 0.5, 0.9]).transpose("alignment", "gain")
+        np.testing.assert_array_equal(drawn, expected.values)
+        corners = np.asarray(mesh.get_coordinates())
+        assert np.allclose(corners[0, :, 0], np.sqrt(2.0) * np.array([0.25, 0.5, 1, 2, 4]))
+    assert "mixed injections, L = 3, d = 12, n = 10 chains a cell" in _words(figure)
+
+
+def test_the_measured_boundary_and_its_interval_are_those_of_the_records(flat: xr.Dataset) -> None:
+    figure = figures.context_map(flat, "share")
+    axes = _panels(figure)[0]
+    cells = flat.sel(transition="share", injection="coherent", gap=0.1, depth=8, dimension=40).sortby("alignment")
+    line = _line(axes, "measured")
+    np.testing.assert_array_equal(line.get_xdata(), cells["context_gain"].values)
+    band = next(one for one in axes.collections if not isinstance(one, QuadMesh))
+    corners = band.get_paths()[0].vertices
+    for kappa in cells["alignment"].values:
+        ends = sorted(set(corners[corners[:, 1] == kappa, 0]))
+        known = cells.sel(alignment=kappa)
+        assert ends == pytest.approx(sorted({float(known["context_gain_low"]), float(known["context_gain_high"])}))
+    paper = _line(axes, "the paper")
+    assert set(paper.get_xdata()) == {1.0}
+
+
+def test_the_threshold_is_what_was_asked_for(flat: xr.Dataset) -> None:
+    assert threshold_of(flat, "ratio") == "0.2" and threshold_of(flat, "share") == "1 / L²"
+    assert "below 0.2" in _words(figures.context_map(flat, "ratio"))
+    with pytest.raises(ValueError, match="transition must be one of share, growth, ratio; got 'odd'"):
+        figures.context_map(flat, "odd")
+
+
+def test_boundary_along_depth_has_the_mean_field_and_the_paper_beside_it(flat: xr.Dataset) -> None:
+    figure = figures.boundary_along(flat, "depth")
+    first = _panels(figure)[1]  # the product's, gap 0.4
+    assert first.get_title(loc="left") == "size of $P_L$, ξ = 0.4"
+    levels = sorted(float(np.asarray(line.get_ydata())[0]) for line in first.lines if len(set(line.get_ydata())) == 1)
+    assert np.allclose(sorted({round(value, 9) for value in levels}), [0.5, 1.0])  # kappa 0.2 below, else 1
+    shown = np.concatenate([np.asarray(line.get_ydata()) for line in first.lines if line.get_marker() == "o"])
+    known = flat["product_gain"].sel(alignment=0.2, gap=0.4, dimension=40).sortby("depth").values
+    np.testing.assert_array_equal(shown, known)
+    with pytest.raises(ValueError, match="along must be"):
+        figures.boundary_along(flat, "gap")
+
+
+def test_the_ratio_stays_below_T10_and_the_bound_is_that_of_theory(flat: xr.Dataset) -> None:
+    """Drawn from the same numbers: every chain's ratio obeys (T10), so every median does."""
+    kappas, gap = np.array([0.7, 0.9, 1.0]), 0.1
+    bound = bound_a_layer(kappas, gap, 8)
+    assert np.allclose(8 * bound, np.log(gap**8 / theory.min_rate(kappas, np.full(3, gap)) ** 14))
+    assert np.isnan(bound_a_layer(np.array([0.1]), gap, 8)).all()  # below kappa_c
+    for axes, depth in zip(_panels(figures.singular_ratio(flat)), (3, 8), strict=True):
+        for gap in (0.1, 0.4):
+            cells = flat.sel(depth=depth, gap=gap, dimension=40).sortby("alignment")
+            line = next(
+                one
+                for one in axes.lines
+                if one.get_marker() not in ("None", None, "")
+                and np.allclose(one.get_xdata(), [0.2 / gap, 0.5 / gap, 0.9 / gap])
+            )
+            np.testing.assert_allclose(line.get_ydata(), cells["log_ratio_median"].values / depth)
+            most = bound_a_layer(cells["alignment"].values, gap, depth)
+            assert (np.asarray(line.get_ydata())[np.isfinite(most)] <= most[np.isfinite(most)] + 1e-12).all()
+
+
+def test_widths_are_told_where_T21_has_one_and_nowhere_else(flat: xr.Dataset) -> None:
+    table = width_table(flat, "early")
+    pairs = {(0.9, 0.1), (0.2, 0.1), (0.5, 0.1), (0.9, 0.4), (0.5, 0.4)}
+    assert set(zip(table["alignment"], table["gap"], strict=True)) == pairs and len(table) == 5 * 2 * 2
+    assert set(table["layers"]) == {2, 7}
+    row = table[(table["alignment"] == 0.5) & (table["gap"] == 0.4)].iloc[0]
+    assert row["factor"] == pytest.approx(0.4 * 0.75 / (0.5 * np.sqrt(0.25 - 0.16)))
+    assert set(width_table(flat, "product")["layers"]) == {3, 8}
+
+
+def test_degenerate_cells_are_left_out_and_everything_is_drawn() -> None:
+    """Gap 0 and 1, alignment 0 and 1, depth 1, gain 0, dimension 3: codes in the records, no failure in the figures."""
+    data = sweep(
+        SweepSpec(
+            gain=(0.0, 0.5, 2.0),
+            alignment=(0.0, 0.5, 1.0),
+            gap=(0.0, 0.5, 1.0),
+            depth=(1, 3),
+            dimension=(3, 9),
+            seeds=8,
+            quantities=("product", "early"),
+            injections=("coherent",),
+        )
+    )
+    for name, draw in figures.sweep_figures(data).items():
+        figure = draw(narrow=False)
+        assert _panels(figure) or figure.axes[0].texts, name
+        figure.draw_without_rendering()
+
+
+def test_too_few_chains_for_an_interval_are_drawn_without_one() -> None:
+    data = sweep(SweepSpec((0.5, 1.0), (0.3, 0.8), (0.2,), (2, 4), (9,), seeds=3, injections=("random",)))
+    for name in ("context_growth_random", "boundary_depth_random", "phase_map"):
+        figures.sweep_figures(data)[name](narrow=True).draw_without_rendering()
+
+
+def test_what_a_sweep_lacks_is_said(flat: xr.Dataset) -> None:
+    bare = flat.drop_vars([name for name in flat.data_vars if str(name).startswith("context")])
+    assert "no injections" in figures.context_map(bare).axes[0].texts[0].get_text()
+    assert "no injections" in figures.injection_map(bare).axes[0].texts[0].get_text()
+    one = flat.isel(depth=[0])
+    assert "one depth" in figures.boundary_along(one, "depth").axes[0].texts[0].get_text()
+    assert "boundary_depth_coherent" not in figures.sweep_figures(one)
+    assert "boundary_dimension_coherent" in figures.sweep_figures(one)
