@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
 
 from theory.bounds.rates import critical_alignment, min_rate
 from theory.phase.early_moments import early_moments
-from theory.phase.finite_size import EXPONENT_TOLERANCE, WIDTH_TOLERANCE, crossover_widths, finite_size
 from theory.phase.judging import Verdict, judge
 from theory.phase.limit_product import limit_product
+from theory.phase.width_verdicts import MEMORIES, SIDES, chains_of, memories, quantile, side_of, width_verdicts
 from theory.regimes.typical import typical_across_over_along, typical_growth, typical_log_ratio
 
-__all__ = ["ASYMPTOTIC_DIMENSION", "MEMORIES", "RATE_TOLERANCE", "RATIO_TOLERANCE", "TURN_TOLERANCE", "verdicts"]
+__all__ = ["RATE_TOLERANCE", "RATIO_TOLERANCE", "TURN_TOLERANCE", "verdicts"]
 
 RATE_TOLERANCE = 0.01
 """(T18): nats a layer by which a growth rate may differ."""
@@ -29,16 +28,6 @@ RATIO_TOLERANCE = 0.05
 
 TURN_TOLERANCE = float(np.log(1.05))
 """(T20): how far ln(q / p) may lie from its prediction: a factor of 1.05."""
-
-ASYMPTOTIC_DIMENSION = 1000
-"""d from which a scope is called large."""
-
-MEMORIES = (5.0, 100.0)
-"""Depths from which a scope is called deep, in units of 1 / |ln(kappa^2 / xi^2)|, in which q / p forgets its start. The
-second was added after a trial with 256 chains had shown how slowly (T21) is reached: its error falls like 1 / L."""
-
-Phase = Literal["attractor", "dispersive", "critical"]
-_SIDES: dict[Phase, str] = {"attractor": "kappa > xi", "dispersive": "kappa < xi", "critical": "kappa = xi"}
 
 
 def verdicts(dataset: xr.Dataset, *, level: float = 0.95) -> pd.DataFrame:
@@ -73,24 +62,16 @@ def _all(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
         if f"{quantity}_width" not in dataset:
             continue
         yield from _rates(dataset, quantity, level)
-        yield from _widths(dataset, quantity, level)
+        yield from width_verdicts(dataset, quantity, level)
     if "log_ratio" in dataset:
         yield from _collapse(dataset, level)
     if "early_log_noise" in dataset:
         yield from _turned(dataset, level)
 
 
-def _chains(dataset: xr.Dataset) -> int:
-    return int(dataset.attrs["seeds"])
-
-
-def _quantile(level: float) -> float:
-    return float(stats.norm.ppf((1 + level) / 2))
-
-
 def _median_error(dataset: xr.Dataset, low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
     """What the standard error of a median would be if its interval were a normal law's."""
-    return (high - low) / (2 * _quantile(float(dataset.attrs["level"])))
+    return (high - low) / (2 * quantile(float(dataset.attrs["level"])))
 
 
 def _grids(dataset: xr.Dataset) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -98,16 +79,6 @@ def _grids(dataset: xr.Dataset) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any
     names = ("alignment", "gap", "dimension")
     kappa, xi, d = np.meshgrid(*(dataset[name].to_numpy() for name in names), indexing="ij")
     return kappa, xi, d
-
-
-def _side(kappa: NDArray[Any], xi: NDArray[Any], phase: Phase) -> NDArray[np.bool_]:
-    return {"attractor": kappa > xi, "dispersive": kappa < xi, "critical": kappa == xi}[phase]
-
-
-def _memories(kappa: NDArray[Any], xi: NDArray[Any], depth: Any) -> NDArray[np.float64]:
-    """Depth in units of the layers in which q / p forgets where it started."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return depth * 2 * np.abs(np.log(kappa) - np.log(xi))
 
 
 def _totals(dataset: xr.Dataset, quantity: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -152,9 +123,9 @@ def _rates(dataset: xr.Dataset, quantity: str, level: float) -> Iterator[Verdict
         means = _predicted_means(kappa, xi, ends, d, quantity)
         beyond = slope - (means[1] - means[0]) / (ends[1] - ends[0])
     what = "||P_{L:2} u_1||" if quantity == "early" else "||P_L||"
-    common: dict[str, Any] = {"tolerance": RATE_TOLERANCE, "unit": "nat per layer", "chains": _chains(dataset)}
-    for phase, words in _SIDES.items():
-        side = _side(kappa, xi, phase)
+    common: dict[str, Any] = {"tolerance": RATE_TOLERANCE, "unit": "nat per layer", "chains": chains_of(dataset)}
+    for phase, words in SIDES.items():
+        side = side_of(kappa, xi, phase)
         if not side.any():
             continue
         here = side & (d == d.max())
@@ -191,60 +162,6 @@ def _predicted_means(
     return found
 
 
-def _widths(dataset: xr.Dataset, quantity: Literal["early", "product"], level: float) -> Iterator[Verdict]:
-    table = crossover_widths(dataset, quantity)
-    kappa, xi = table["alignment"].to_numpy(), table["gap"].to_numpy()
-    large = table["dimension"].to_numpy() >= ASYMPTOTIC_DIMENSION
-    memories = _memories(kappa, xi, table["depth"].to_numpy())
-    error = table["log_se"].to_numpy()
-    what = f"width of ln ||P{'_{L:2} u_1' if quantity == 'early' else '_L'}|| / L"
-    common: dict[str, Any] = {"tolerance": WIDTH_TOLERANCE, "unit": "ln of a factor", "chains": _chains(dataset)}
-    big = f"d >= {ASYMPTOTIC_DIMENSION}"
-    for phase, words in _SIDES.items():
-        side = _side(kappa, xi, phase)
-        if not side.any():
-            continue
-        scopes = {f"{words}, all L and d": side, f"{words}, {big}": side & large}
-        if phase != "critical":  # where nothing is ever forgotten
-            scopes |= {f"{words}, {big}, L >= {n:g} memories": side & large & (memories >= n) for n in MEMORIES}
-        for scope, mask in scopes.items():
-            for tag in ("T21", "T34") if phase == "attractor" else ("T34",):
-                away = table[f"log_{tag.lower()}"].to_numpy()
-                yield judge(tag, f"{what} as predicted", scope, away[mask], error[mask], level=level, **common)
-    yield from _exponents(dataset, quantity, level)
-
-
-def _exponents(dataset: xr.Dataset, quantity: Literal["early", "product"], level: float) -> Iterator[Verdict]:
-    """(T21)'s exponents in the attractor, over everything and over the large and deep; and, beside it, kappa < xi."""
-    depth, dimension = dataset["depth"].to_numpy(), dataset["dimension"].to_numpy()
-    scopes = {"all L and d": (2, 2)}
-    large = dimension >= ASYMPTOTIC_DIMENSION
-    deeper = np.sort(depth)[-min(4, depth.size) :]
-    if large.sum() >= 2 and deeper.size >= 2:
-        scopes[f"d >= {ASYMPTOTIC_DIMENSION}, L >= {deeper[0]}"] = (int(deeper[0]), ASYMPTOTIC_DIMENSION)
-    for scope, (least_depth, least_dimension) in scopes.items():
-        frame = finite_size(dataset, quantity, least_depth=least_depth, least_dimension=least_dimension)
-        if frame.empty:
-            continue
-        for phase, words in _SIDES.items():
-            part = frame[frame["phase"] == phase]
-            if phase == "critical" or part.empty:
-                continue
-            for name, label in (("exponent_depth", "L"), ("exponent_dimension", "(d - 1)")):
-                half = (part[f"{name}_high"] - part[f"{name}_low"]).to_numpy() / 2
-                yield judge(
-                    "T21",
-                    f"{quantity} width falls like {label}^(-1/2)",
-                    f"{words}, {scope}",
-                    part[name].to_numpy() + 0.5,
-                    half / _quantile(level),  # half is a t quantile of them: a little wide
-                    tolerance=EXPONENT_TOLERANCE,
-                    unit="exponent",
-                    chains=_chains(dataset),
-                    level=level,
-                )
-
-
 def _collapse(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
     positive = int(np.flatnonzero(dataset["gain"].to_numpy() > 0)[0])
     dims = ("alignment", "gap", "depth", "dimension")
@@ -253,7 +170,7 @@ def _collapse(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
     )
     kappa, xi, d = _grids(dataset)
     depth = dataset["depth"].to_numpy()
-    chains = _chains(dataset)
+    chains = chains_of(dataset)
     found = _slope(dataset, mean, error)
     if found is not None:
         slope, spread, (low, high) = found
@@ -261,8 +178,8 @@ def _collapse(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
         predicted = typical_log_ratio(kappa, xi)
         with np.errstate(divide="ignore", invalid="ignore"):
             relative, relative_error = slope / predicted - 1, spread / np.abs(predicted)
-        here = _side(kappa, xi, "attractor") & (d == d.max())
-        forgotten = _memories(kappa, xi, depth[low]) >= MEMORIES[0]
+        here = side_of(kappa, xi, "attractor") & (d == d.max())
+        forgotten = memories(kappa, xi, depth[low]) >= MEMORIES[0]
         for mask, far in ((here, ""), (here & forgotten, f", from {MEMORIES[0]:g} memories on")):
             yield judge(
                 "T19",
@@ -289,7 +206,7 @@ def _collapse(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
             chains=chains,
             level=level,
         )
-        here = _side(kappa, xi, "dispersive") & (d == d.max())
+        here = side_of(kappa, xi, "dispersive") & (d == d.max())
         yield judge(
             "T19",
             "no collapse of P_L",
@@ -333,7 +250,7 @@ def _turned(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
     kappa, xi, d = _grids(dataset)
     with np.errstate(divide="ignore", invalid="ignore"):
         away = median - np.log(typical_across_over_along(kappa, xi))
-    here = _side(kappa, xi, "attractor") & (d == d.max())
+    here = side_of(kappa, xi, "attractor") & (d == d.max())
     yield judge(
         "T20",
         "median q / p of P_{L:2} u_1 is xi s / sqrt(kappa^2 - xi^2)",
@@ -342,6 +259,6 @@ def _turned(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
         _median_error(dataset, low, high)[here],
         tolerance=TURN_TOLERANCE,
         unit="ln of a factor",
-        chains=_chains(dataset),
+        chains=chains_of(dataset),
         level=level,
     )
