@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from theory.phase.finite_size import EXPONENT_TOLERANCE, WIDTH_TOLERANCE, finite_size
+from theory.phase.finite_size import EXPONENT_TOLERANCE, WIDTH_TOLERANCE, crossover_widths, finite_size
 from theory.phase.judging import Verdict, judge
 
 __all__ = [
