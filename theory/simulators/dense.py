@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from theory.chains._requests import afford
 from theory.simulators.cells import PhaseCells
-from theory.simulators.ensemble import BULK, DIRECTION, FRAME, TURN, Draws, Numbers, directions, reading, rows_of
+from theory.simulators.ensemble import BULK, DIRECTION, FRAME, TURN, Draws, Numbers, directions, reading, rows_of, split
 from theory.simulators.runs import Request, Run
 
 __all__ = ["dense_runs", "layer_of", "quarter_circle_values"]
@@ -139,8 +139,8 @@ def _read(state: Dense, *, early: bool) -> Any:
     def one(state: Dense) -> Any:
         u = state.turn @ state.frame[0]
         along, root = reading(u, state.x[early:])
-        first, rest = reading(u, state.x[:1])
-        return along, root, state.power, first[0], rest[0, 0], state.early_power
+        first, rest = split(u, state.x[0])
+        return along, root, state.power, first, rest, state.early_power
 
     return jax.vmap(jax.vmap(one))(state)
 
@@ -186,7 +186,7 @@ def _tile(cells: PhaseCells, request: Request, part: slice, chains: range, quart
         axis = axes[0, :, 0] / np.linalg.norm(axes[0, :, 0], axis=-1, keepdims=True)
         core = None if cores is None else _core(cores[0])
         framing = None if frames is None else frames[0]
-        state = _layer(numbers, state, normals[0], framing, axis, core, layer == 0, request=request)
+        state = _layer(numbers, state, normals[0], framing, axis, core, layer == 0, request=request.program)
         if layer + 1 in request.depths:
             if request.context:
                 leaves = _read(state, early=request.early)

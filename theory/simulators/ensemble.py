@@ -32,13 +32,11 @@ __all__ = [
     "orthonormal",
     "reading",
     "rows_of",
+    "split",
 ]
 
 DIRECTION, FRAME, PROBE, TURN, BULK = range(5)
 """Uses of random numbers; each has a stream of its own."""
-
-UNROLLED = 4
-"""Columns orthonormalised in straight code; more of them in a loop, so that the compiled program stays small."""
 
 
 class Numbers(eqx.Module):
@@ -113,10 +111,7 @@ def orthonormal(rows: Any, against: Any) -> tuple[Any, Any]:
         x = x * (1 / jnp.where(length > 0, length, 1))
         return q.at[index].set(x), r.at[:, index].set(coefficients.at[index].set(length))
 
-    if k <= UNROLLED:
-        for index in range(k):
-            found, triangle = column(index, (found, triangle))
-        return found, triangle
+    # Straight code would compile five times as long and run a tenth faster.
     return jax.lax.fori_loop(0, k, column, (found, triangle))
 
 
@@ -132,10 +127,13 @@ def directions(numbers: Numbers, before: Any, normals: Any, first: Any) -> Any:
     Returns:
         Shape (1 + r, d), orthonormal rows.
     """
-    new, _ = orthonormal(normals[:1], before[None])
+    new = normals[0]
+    for _ in range(2):  # the second pass removes what rounding left along w_{l-1}
+        new = new - (before @ new) * before
+        new = new / jnp.sqrt(new @ new)
     along = jnp.where(first, 0, numbers.kappa)
     across = jnp.where(first, 1, numbers.s)
-    w = along * before + across * new[0]
+    w = along * before + across * new
     w = w / jnp.sqrt(w @ w)
     if normals.shape[0] == 1:
         return w[None]
@@ -150,6 +148,14 @@ def rows_of(numbers: Numbers, w: Any, normals: Any | None, isotropic: bool, colu
     else:
         frame, _ = orthonormal(normals, jnp.zeros((1, d), w.dtype) if isotropic else w[None])
     return (numbers.injected * frame).at[0].add(numbers.along * w)
+
+
+def split(u: Any, x: Any) -> tuple[Any, Any]:
+    """The part of one vector along a unit vector, and the length of the rest."""
+    along = u @ x
+    rest = x - along * u
+    rest = rest - (u @ rest) * u
+    return along, jnp.sqrt(rest @ rest)
 
 
 def reading(u: Any, x: Any) -> tuple[Any, Any]:

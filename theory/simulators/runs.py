@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be run, checked by `simulate`. Hashable: jit compiles once for each.
+    """What is to be run, checked by `simulate`.
 
     Attributes:
         dimension: d.
@@ -79,6 +79,11 @@ class Request:
     def carried(self) -> int:
         """Columns of the state."""
         return (self.columns + self.early) if self.context else 0
+
+    @property
+    def program(self) -> Request:
+        """The request without what the compiled code does not read: hashable, the static argument of jit."""
+        return replace(self, depths=(1,), chains=1, seed=0)
 
     def unit(self, cells: PhaseCells) -> NDArray[np.float64]:
         """Size of each cell's injections, what its state is measured in."""

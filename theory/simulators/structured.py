@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from theory.chains._requests import afford
 from theory.simulators.cells import PhaseCells
-from theory.simulators.ensemble import DIRECTION, FRAME, PROBE, Draws, Numbers, directions, reading, rows_of
+from theory.simulators.ensemble import DIRECTION, FRAME, PROBE, Draws, Numbers, directions, reading, rows_of, split
 from theory.simulators.runs import Request, Run
 
 __all__ = ["structured_runs"]
@@ -59,8 +59,8 @@ def _step(
             x = x.at[early:].add(jnp.ldexp(jnp.ones((), x.dtype), -power) * added)
             if early:  # [P_{l:2} B_1 w, J]: at the first layer its column is that of w
                 x = x.at[0].set(jnp.where(first, x[1], x[0]))
-        # The first column stands for all: a norm over all of them costs four times the layer. None outgrows it, as
-        # it has all that the others have of injections, and probes grow alike.
+        # The first column stands for all: a norm over all of them costs four times the layer. Each has injections of
+        # its size or less, or is a random vector like it, so that none leaves it behind by much.
         moved = jnp.frexp(jnp.sqrt(x[int(early)] @ x[int(early)]))[1]
         power, moves = power + moved, jnp.full((x.shape[0],), moved)
         if early:
@@ -77,8 +77,8 @@ def _read(state: State, *, request: Request) -> Any:
     if request.probes:
         return jnp.sqrt(jnp.sum(state.x**2, axis=1)), state.power
     along, root = reading(state.frame[0], state.x[request.early :])
-    first, rest = reading(state.frame[0], state.x[:1])
-    return along, root, state.power, first[0], rest[0, 0], state.early_power
+    first, rest = split(state.frame[0], state.x[0])
+    return along, root, state.power, first, rest, state.early_power
 
 
 @partial(jax.jit, static_argnames=("request",))
@@ -171,7 +171,9 @@ def _tile_of_chains(
     for length, normals, frames in zip(lengths, directions_of, frames_of, strict=True):
         asked = wanted[done : done + length]
         for index in range(len(parts)):
-            states[index], rows = _segment(numbers[index], states[index], normals, frames, asked, done, request=request)
+            states[index], rows = _segment(
+                numbers[index], states[index], normals, frames, asked, done, request=request.program
+            )
             small, kept = rows
             found[index].append(
                 (
