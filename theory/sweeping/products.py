@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -158,9 +159,9 @@ def simulated(
     step = max(1, PIECE_BYTES // size)
     for begin in range(0, len(cells), step):
         piece = np.arange(begin, min(begin + step, len(cells)))
-        found = _tried(cells.at(piece), dimension, depths, options)
+        found = _tried(cells.at(_padded(piece, options)), dimension, depths, options)
         if found is not None:
-            yield piece, found
+            yield piece, _first(found, piece.size)
             continue
         for one in piece[:, None]:
             found = _tried(cells.at(one), dimension, depths, options)
@@ -170,6 +171,28 @@ def simulated(
 
 PIECE_BYTES = 64 * 2**20
 """Results held at once, bytes."""
+
+
+def _padded(piece: NDArray[np.intp], options: dict[str, Any]) -> NDArray[np.intp]:
+    """As many cells as the next power of two for simulators that are compiled for a number of cells: a search asks for
+    ever fewer, and compiling takes seconds. The cells added repeat the last."""
+    if options["simulator"] == "reduced":
+        return piece
+    size = 1 << (piece.size - 1).bit_length()
+    return np.concatenate([piece, np.full(size - piece.size, piece[-1])])
+
+
+def _first(found: Simulation, cells: int) -> Simulation:
+    """The results of the first cells."""
+
+    def cut(values: Any) -> Any:
+        return values[:, :cells] if values is not None and values.ndim == 3 else values
+
+    context = found.context
+    if context is not None:
+        context = replace(context, **{field.name: cut(getattr(context, field.name)) for field in fields(context)})
+    norm, ratio = cut(found.product_log_norm), cut(found.product_log_ratio)
+    return replace(found, product_log_norm=norm, product_log_ratio=ratio, context=context)
 
 
 def _tried(cells: PhaseCells, dimension: int, depths: list[int], options: dict[str, Any]) -> Simulation | None:
