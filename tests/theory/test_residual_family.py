@@ -176,6 +176,8 @@ def test_bits_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(whole[:, 1:2, cell : cell + 1], alone)
     monkeypatch.setattr(residual, "TILE", 512)
     np.testing.assert_array_equal(whole, run(cells, [3, 20, 7], 700))
+    monkeypatch.setattr(residual, "KEPT_DRAWS", 0)
+    np.testing.assert_array_equal(whole, run(cells, [3, 20, 7], 700))
     assert not np.array_equal(whole, run(cells, [3, 20, 7], 700, seed=6))
 
 

@@ -25,6 +25,9 @@ TILE = 8192
 LOG_ROOM = {"float64": 100.0, "float32": 15.0}
 """Natural-log units by which the state may have moved before it is rescaled: its squares must stay in range."""
 
+KEPT_DRAWS = 256 * 2**20
+"""Bytes of draws kept for the tiles that share them; beyond that every tile draws them again."""
+
 
 def residual_spectra(
     cells: ResidualCells,
@@ -98,23 +101,28 @@ def residual_spectra(
     parts = [kind[first : first + rows] for kind in kinds for first in range(0, kind.size, rows)]
     for begin in range(0, blocks, together):
         block = range(begin, min(begin + together, blocks))
-        draws = draw_residual_layers(
-            root,
-            block,
-            int(layers.max()),
-            d,
-            rank=r,
-            shown=columns,
-            context_dimension=m,
-            injected=bool(kinds[0].size),
-            isotropic=frame == "isotropic",
-            dtype=dtype,
-        )
+
+        def draws(block: range = block) -> Iterator[ResidualDraw]:
+            return draw_residual_layers(
+                root,
+                block,
+                int(layers.max()),
+                d,
+                rank=r,
+                shown=columns,
+                context_dimension=m,
+                injected=bool(kinds[0].size),
+                isotropic=frame == "isotropic",
+                dtype=dtype,
+            )
+
         at = slice(begin * BLOCK, min(block.stop * BLOCK, n))
-        shared: Iterable[ResidualDraw] = draws if len(parts) == 1 else list(draws)  # kept only where cells share them
+        entries = (3 * r + 2 * columns) * columns * BLOCK * len(block) * int(layers.max())
+        keep = len(parts) > 1 and entries * np.dtype(dtype).itemsize <= KEPT_DRAWS
+        shared = list(draws()) if keep else None
         for part in parts:
             run = _Run(cells.at(part), d, r, m, columns, frame == "isotropic", dtype)
-            for depth, results in run.through(shared, set(layers.tolist())):
+            for depth, results in run.through(shared or draws(), set(layers.tolist())):
                 for where in np.flatnonzero(layers == depth):
                     for value, store in zip(results, found, strict=True):
                         store[where, part, at] = value[:, : at.stop - at.start]
