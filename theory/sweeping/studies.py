@@ -72,8 +72,8 @@ def studies() -> dict[str, SweepSpec | ResidualSweepSpec]:
             seeds=64,
         ),
         "residual": ResidualSweepSpec(
-            strength=_logarithmic(0.125, 8.0, 25),
-            alignment=(0.0, 0.1, 0.3, 0.6, 0.9),
+            strength=_logarithmic(0.1, 10.0, 25),
+            alignment=(0.05, 0.25, 0.5, 0.75, 0.95),
             persistence=(0.0, 0.5, 0.9),
             rank=(1, 4, 16),
             depth=(4, 12, 32),
