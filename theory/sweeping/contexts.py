@@ -82,7 +82,7 @@ class Family:
         level: float,
     ) -> tuple[Summary, NDArray[np.bool_]]:
         """Summaries of cells, NaN where they cannot be simulated, and which those are."""
-        every = sorted({*depths, *map(half_depth, depths)})
+        every = sorted({*depths, *map(half_depth, depths), *([1] if self.early else [])})
         whole = {name: np.full((3, len(depths), pair.size), np.nan) for name in self.names}
         failed = np.ones(pair.size, dtype=bool)
         for which, found in self.run(size, pair, every):
@@ -108,7 +108,8 @@ def summarise(
         depths: the depths wanted.
         thresholds: of the transitions.
         level: of the intervals; NaN where the chains are too few for it.
-        early: whether to add "log_early" and "early_rates" (mean of ln ||P_{L:2} B_1 w|| / (L - 1), its error, spread).
+        early: whether to add "log_early", and "early_rates": mean, its error and spread of ln of ||P_{L:2} B_1 w|| over
+            ||B_1 w||, a layer. `every` must hold 1 then.
     """
     row = {depth: index for index, depth in enumerate(every)}
     values: dict[str, list[Any]] = {}
@@ -127,7 +128,7 @@ def summarise(
         if early:
             first: Any = found.log_early
             with np.errstate(invalid="ignore", divide="ignore"):
-                rates = first[at] / (depth - 1)  # 0 / 0 at L = 1: no layer, no rate
+                rates = (first[at] - first[row[1]]) / (depth - 1)  # 0 / 0 at L = 1: no layer, no rate
                 mean, error = mean_and_error(rates)
                 spread = spread_and_error(rates)[0]
             values.setdefault("log_early", []).append(order_values(first[at], level, few=True))

@@ -134,11 +134,12 @@ def _residual(spec: ResidualSweepSpec) -> dict[str, Variable]:
     every = ("injection", *point)
     found = _context(every)
     what = "ln ||P_{L:2} B_1 w||"
+    growth = "(ln ||P_{L:2} B_1 w|| - ln ||B_1 w||) / (L - 1)"
     found |= _interval("early_log", every, f"median of {what}")
     found |= {
-        "early_rate": Variable(every, f"mean of {what} / (L - 1)", "nat per layer"),
+        "early_rate": Variable(every, f"mean of {growth}", "nat per layer"),
         "early_rate_se": Variable(every, "standard error of early_rate", "nat per layer"),
-        "early_width": Variable(every, f"standard deviation over chains of {what} / (L - 1)", "nat per layer"),
+        "early_width": Variable(every, f"standard deviation over chains of {growth}", "nat per layer"),
     }
     predicted = ("strength", "alignment", "persistence", "rank", "dimension")
     found |= {
