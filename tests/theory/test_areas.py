@@ -9,6 +9,8 @@ from scipy import integrate
 
 from theory.bounds.rates import critical_alignment, max_rate, min_rate
 from theory.phase.areas import certified_areas, misjudged_areas, resolved_areas
+from theory.phase.critical_context import critical_context_gain
+from theory.phase.offsets import boundary_offsets, random_offset
 
 
 def quadrature(gap, gains, alignments):
@@ -132,3 +134,28 @@ def test_refusals():
         resolved_areas(planted())
     with pytest.raises(ValueError, match="must ascend"):
         resolved_areas(planted(np.zeros((GAIN.size, ALIGNMENT.size))).isel(gain=slice(None, None, -1)))
+
+
+def test_offsets_from_the_mean_field_are_what_was_planted():
+    mean_field = ALIGNMENT / np.maximum(ALIGNMENT, GAP)
+    frame = boundary_offsets(planted(gain_of_boundary=mean_field * np.exp(0.03), spread=0.01))
+    assert len(frame) == ALIGNMENT.size
+    np.testing.assert_allclose(frame["offset"], 0.03, atol=1e-12)
+    np.testing.assert_allclose(frame["high"] - frame["low"], 0.02, atol=1e-12)
+    np.testing.assert_allclose(frame["times_depth"], 0.24, atol=1e-11)
+    with pytest.raises(ValueError, match="dataset must hold product_gain"):
+        boundary_offsets(planted())
+
+
+@pytest.mark.parametrize("dimension", [64, 4096])
+def test_random_injections_put_the_boundary_off_by_half_ln_d_over_depth(dimension):
+    """The gain where ||J_L|| begins to grow in proportion to L: within 30 % of the order of magnitude stated."""
+    found = critical_context_gain(
+        0.9, 0.1, [16, 32], dimension=dimension, chains=64, seed=3, along=0.0, injected=1.0, frame="isotropic", scan=9
+    )["growth"]
+    for row, depth in enumerate((16, 32)):
+        assert np.log(found.gain[row, 0]) / random_offset(depth, dimension) == pytest.approx(1, abs=0.3)
+    coherent = critical_context_gain(0.9, 0.1, [32], dimension=dimension, chains=64, seed=3, injected=0.3, scan=9)[
+        "growth"
+    ]
+    assert abs(np.log(coherent.gain[0, 0])) < 0.1 * random_offset(32, dimension)
