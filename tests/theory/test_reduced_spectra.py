@@ -9,7 +9,7 @@ import theory
 from tests.helpers.chains import EPS, uniform_parameters
 from theory.chains.directions import haar_orthogonal
 from theory.chains.injections import with_injection
-from theory.simulators import spectra
+from theory.simulators import engine_numpy
 
 # Samples of 2000 and 8000: Kolmogorov-Smirnov at level 1e-4 refuses a difference of distribution functions of 0.056,
 # and finds one of 0.09 with probability above 0.99 (2.7 deviations of at most 0.0125 where they differ so). Seeds are
@@ -86,6 +86,18 @@ def test_all_statistics_have_the_law_of_dense_chains(d: int, m: int, frame) -> N
     assert same(found.log_noise, across_over_along(u, whole.matrix))
     if m == 2:
         assert same(found.log_ratio, whole.log_ratio().log_value)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_the_least_dimension_has_no_third_coordinate_for_the_earliest_injection(depth: int) -> None:
+    """d = m + 1 = 3: beside J w, parallel to it at first, J's other column has two coordinates across and no more."""
+    rng = np.random.default_rng(depth)
+    chain = theory.flat_chain(depth, 3, rng, sigma=1.2, gap=0.5, alignment=0.2, batch=(OTHER,))
+    whole = theory.context_jacobians(theory.inject_coherent(chain, rng, along=0.7, across=0.4, context_dimension=2))
+    cell = theory.PhaseCells(1.2, 0.2, 0.5, 0.7, 0.4)
+    found = theory.context_spectra(cell, 3, [depth], chains=DRAWN, seed=1)
+    assert same(found.log_norm, whole.log_norm()[:, -1])
+    assert same(found.log_ratio, whole.log_ratio().log_value[:, -1])
 
 
 def test_the_law_tests_can_fail() -> None:
@@ -178,7 +190,7 @@ def test_bits_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in range(3):
         alone = run(cells.at(slice(cell, cell + 1)), [20], 700)
         np.testing.assert_array_equal(whole[:, 1:2, cell : cell + 1], alone)
-    monkeypatch.setattr(spectra, "TILE", 512)
+    monkeypatch.setattr(engine_numpy, "TILE", 512)
     np.testing.assert_array_equal(whole, run(cells, [3, 20, 7], 700))
     assert not np.array_equal(whole, run(cells, [3, 20, 7], 700, seed=6))
 
@@ -223,6 +235,7 @@ def test_bad_requests_are_refused_by_name() -> None:
         ({"chains": 0}, "chains must be an integer of at least 1"),
         ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"frame": "along"}, "frame must be 'across' or 'isotropic'; got 'along'"),
+        ({"engine": "torch"}, "engine must be 'auto', 'numpy' or 'jax'; got 'torch'"),
         ({"dtype": "float16"}, "dtype must be 'float64' or 'float32'; got 'float16'"),
         ({"chains": 10**9}, "at most 4 GiB; got 44.7 GiB"),
     ):

@@ -12,7 +12,7 @@ Column = list[Any]
 """The entries of one column, each an array over chains, or None where it is 0 for all."""
 
 
-def triangular(columns: list[Column]) -> list[Column]:
+def triangular(columns: list[Column], xp: Any = np) -> list[Column]:
     """The columns of the upper triangular R with the same Gram matrix and a non-negative diagonal.
 
     By modified Gram-Schmidt, whose R is as accurate as that of Householder's QR (Bjorck 1967), column by column: a
@@ -20,6 +20,7 @@ def triangular(columns: list[Column]) -> list[Column]:
 
     Args:
         columns: k of them, of one length.
+        xp: the module whose arrays they are, numpy or jax.numpy.
 
     Returns:
         k columns, the j-th of j + 1 entries.
@@ -31,7 +32,7 @@ def triangular(columns: list[Column]) -> list[Column]:
         for x in column:
             if x is not None:
                 square = square + x * x
-        length = np.sqrt(square)
+        length = xp.sqrt(square)
         found[j].append(length)
         inverse = 1.0 / (length + (length == 0))
         unit = [None if x is None else x * inverse for x in column]
@@ -41,7 +42,7 @@ def triangular(columns: list[Column]) -> list[Column]:
                 if q is not None and x is not None:
                     inner = q * x if inner is None else inner + q * x
             if inner is None:
-                inner = np.zeros_like(length)
+                inner = xp.zeros_like(length)
             else:
                 columns[k] = [_less(x, q, inner) for q, x in zip(unit, columns[k], strict=True)]
             found[k].append(inner)
@@ -55,17 +56,17 @@ def _less(x: Any, q: Any, inner: Any) -> Any:
     return -(q * inner) if x is None else x - q * inner
 
 
-def log_two_singular(columns: list[Column]) -> tuple[Any, Any]:
+def log_two_singular(columns: list[Column], xp: Any = np) -> tuple[Any, Any]:
     """ln sigma_1 and ln sigma_2 / sigma_1 of a matrix of one or two columns; NaN ratio for one column or a 0 matrix.
 
     For the triangular [[f, g], [0, h]] with f, h >= 0: sigma_1 = (hypot(f + h, g) + hypot(f - h, g)) / 2 and sigma_2 =
     f h / sigma_1, to a few roundings of the entries.
     """
-    reduced = triangular(columns)
+    reduced = triangular(columns, xp)
     first = reduced[0][0]
     with np.errstate(divide="ignore", invalid="ignore"):
         if len(columns) == 1:
-            return np.log(first), np.full(np.shape(first), np.nan)
+            return xp.log(first), xp.full_like(first, xp.nan)
         g, h = reduced[1]
-        largest = (np.sqrt((first + h) ** 2 + g * g) + np.sqrt((first - h) ** 2 + g * g)) / 2
-        return np.log(largest), np.log(first / largest) + np.log(h / largest)
+        largest = (xp.sqrt((first + h) ** 2 + g * g) + xp.sqrt((first - h) ** 2 + g * g)) / 2
+        return xp.log(largest), xp.log(first / largest) + xp.log(h / largest)
