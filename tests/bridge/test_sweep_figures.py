@@ -19,7 +19,7 @@ from bridge.reporting.figures.boundary import threshold_of
 from bridge.reporting.figures.collapse import width_table
 from bridge.reporting.figures.ratio import bound_a_layer
 from theory.phase.critical_context import PhaseThresholds
-from theory.sweeping.spec import SweepSpec
+from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
 from theory.sweeping.sweep import sweep
 
 
@@ -168,14 +168,19 @@ def test_the_ratio_stays_below_T10_and_the_bound_is_that_of_theory(flat: xr.Data
             assert (np.asarray(line.get_ydata())[np.isfinite(most)] <= most[np.isfinite(most)] + 1e-12).all()
 
 
-def test_widths_are_told_where_T21_has_one_and_nowhere_else(flat: xr.Dataset) -> None:
-    table = width_table(flat, "early")
-    pairs = {(0.9, 0.1), (0.2, 0.1), (0.5, 0.1), (0.9, 0.4), (0.5, 0.4)}
-    assert set(zip(table["alignment"], table["gap"], strict=True)) == pairs and len(table) == 5 * 2 * 2
-    assert set(table["layers"]) == {2, 7}
-    row = table[(table["alignment"] == 0.5) & (table["gap"] == 0.4)].iloc[0]
-    assert row["factor"] == pytest.approx(0.4 * 0.75 / (0.5 * np.sqrt(0.25 - 0.16)))
-    assert set(width_table(flat, "product")["layers"]) == {3, 8}
+def test_widths_stand_over_their_prediction(flat: xr.Dataset) -> None:
+    """What is drawn is width over (T21): a cell's own, at its own kappa / xi, where kappa > xi and nowhere else."""
+    table = width_table(flat, "product")
+    assert len(table) == 3 * 2 * 2 * 2
+    upper = _panels(figures.width_collapse(flat, "product"))[1]
+    points = np.concatenate(
+        [line.get_xydata() for line in upper.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    )
+    cells = flat.sel(alignment=0.5, gap=0.4, depth=8, dimension=12)
+    predicted = 0.4 * 0.75 / (0.5 * np.sqrt(0.25 - 0.16)) / np.sqrt(8 * 11)
+    mine = points[np.isclose(points[:, 0], 0.5 / 0.4)]
+    assert len(mine) == 4 and np.isclose(mine[:, 1], float(cells["product_width"]) / predicted).any()
+    assert points[:, 0].min() > 1
 
 
 def test_degenerate_cells_are_left_out_and_everything_is_drawn() -> None:
@@ -212,3 +217,51 @@ def test_what_a_sweep_lacks_is_said(flat: xr.Dataset) -> None:
     assert "one depth" in figures.boundary_along(one, "depth").axes[0].texts[0].get_text()
     assert "boundary_depth_coherent" not in figures.sweep_figures(one)
     assert "boundary_dimension_coherent" in figures.sweep_figures(one)
+
+
+@pytest.fixture(scope="module")
+def residual() -> xr.Dataset:
+    return sweep(
+        ResidualSweepSpec(
+            strength=(0.2, 1.0, 4.0),
+            alignment=(0.0, 0.8),
+            persistence=(0.0, 0.5),
+            rank=(1, 2),
+            depth=(4, 9),
+            dimension=(48,),
+            injections=("coherent", "random"),
+            seeds=8,
+        )
+    )
+
+
+def test_the_residual_map_shows_growth_and_the_strengths_where_it_turns(residual: xr.Dataset) -> None:
+    known = figures.sweep_figures(residual)
+    assert set(known) == {"residual_map_coherent", "residual_map_random", "residual_growth"}
+    figure = known["residual_map_coherent"](narrow=False)
+    _nothing_overlaps(figure, "residual_map")
+    panels = _panels(figure)
+    assert [axes.get_title(loc="left") for axes in panels][1] == "rank 1, persistence ω = 0.5"
+    cells = residual.sel(injection="coherent", depth=9, dimension=48, rank=1, persistence=0.5)
+    mesh = next(one for one in panels[1].collections if isinstance(one, QuadMesh))
+    expected = cells["early_rate"].transpose("alignment", "strength").values
+    np.testing.assert_array_equal(np.asarray(mesh.get_array()).reshape(2, 3), expected)
+    turns = _line(panels[1], "measured: growth")
+    np.testing.assert_array_equal(turns.get_xdata(), cells["critical_strength"].sel(transition="growth").values)
+    outlier = _line(panels[1], "outlier's predicted rate")
+    assert outlier.get_xdata()[1] == pytest.approx((1 - 0.5) / 0.8)  # omega + tau kappa = 1
+
+
+def test_the_residual_growth_is_that_of_the_records(residual: xr.Dataset) -> None:
+    figure = figures.residual_growth(residual, rank=2)
+    _nothing_overlaps(figure, "residual_growth")
+    cell = residual.sel(injection="random", alignment=0.8, strength=1.0, rank=2, persistence=0.0, dimension=48)
+    last = _panels(figure)[3]
+    line = next(one for one in last.lines if one.get_marker() == style.MODEL_MARKERS[1])
+    np.testing.assert_allclose(line.get_ydata(), np.exp(cell["context_log_norm"].values))
+    assert "n = 8 chains a cell" in _words(figure)
+
+
+def test_the_residual_figures_refuse_other_sweeps(flat: xr.Dataset) -> None:
+    for draw in (figures.residual_map, figures.residual_growth):
+        assert "residual family" in draw(flat).axes[0].texts[0].get_text()

@@ -8,6 +8,7 @@ from bridge.reporting.figures.injections import injection_map
 from bridge.reporting.figures.observed import certificate_gap, regime_plane
 from bridge.reporting.figures.phase import phase_map
 from bridge.reporting.figures.ratio import singular_ratio
+from bridge.reporting.figures.residual import residual_growth, residual_map
 from bridge.reporting.figures.style import save, svg_of
 from bridge.reporting.figures.sweeps import sweep_figures
 from bridge.reporting.figures.training import training_curves, training_effects
@@ -25,6 +26,8 @@ __all__ = [
     "layer_profiles",
     "phase_map",
     "regime_plane",
+    "residual_growth",
+    "residual_map",
     "save",
     "singular_ratio",
     "svg_of",

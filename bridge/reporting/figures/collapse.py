@@ -1,9 +1,8 @@
-"""Finite size: the width of the crossover, rescaled by depth and dimension, beside the prediction (T21)."""
+"""Finite size: the width of the crossover over depth and dimension, beside its predictions, and fitted exponents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,154 +13,149 @@ from matplotlib.figure import Figure
 from bridge.reporting.figures import style
 from bridge.reporting.figures.boundary import level_of
 from bridge.reporting.figures.phase import chains_of, ordered
-from theory.regimes.typical import crossover_width
+from theory.phase.finite_size import crossover_widths, finite_size
 
-WIDTHS = {"early": "$\\ln\\|P_{L:2}u_1\\|$ / (L - 1)", "product": "$\\ln\\|P_L\\|$ / L"}
-"""Quantities whose width over chains a sweep has: the first direction's growth a layer, and the product's."""
+WIDTHS = {"early": "ln ‖P u₁‖, what an early injection becomes,", "product": "ln ‖P‖"}
+"""Quantities whose width over chains a sweep has."""
 
-_SHOWN_PAIRS = 4
+_SHOWN_PAIRS = 5
+_NORMAL_95 = 1.959964
 
 
 def width_table(sweep: xr.Dataset, quantity: str) -> pd.DataFrame:
-    """Widths that a chain's randomness makes, one row a cell where (T21) has one: kappa > xi > 0, kappa < 1, d >= 3.
-
-    Args:
-        sweep: dataset of `theory.sweep` with `<quantity>_width` and `_width_se`.
-        quantity: among WIDTHS.
-
-    Returns:
-        alignment, gap, depth, dimension, layers (random steps: L - 1 for "early"), width and width_se (nats a layer),
-        factor (T21 at L (d - 1) = 1).
-    """
-    table = sweep[[f"{quantity}_width", f"{quantity}_width_se"]].to_dataframe().reset_index()
-    table = table.rename(columns={f"{quantity}_width": "width", f"{quantity}_width_se": "width_se"})
-    table["layers"] = table["depth"] - (quantity == "early")
-    known = (table["width"] > 0) & (table["alignment"] > table["gap"]) & (table["gap"] > 0) & (table["alignment"] < 1)
-    table = table[known & (table["dimension"] >= 3) & (table["layers"] >= 1)].reset_index(drop=True)
-    table["factor"] = crossover_width(table["alignment"].to_numpy(), table["gap"].to_numpy(), 1, 2)
-    return table[["alignment", "gap", "depth", "dimension", "layers", "width", "width_se", "factor"]]
+    """`theory.phase.finite_size.crossover_widths` of the cells with 0 < xi and kappa > 0, with x = kappa / xi."""
+    table = crossover_widths(sweep, "early" if quantity == "early" else "product")
+    table = table[(table["gap"] > 0) & (table["alignment"] > 0) & (table["t34"] > 0)]
+    return table.assign(x=table["alignment"] / table["gap"]).reset_index(drop=True)
 
 
-def width_collapse(
-    sweep: xr.Dataset, quantity: str | None = None, *, fits: pd.DataFrame | None = None, narrow: bool = False
-) -> Figure:
-    """Width over chains of the growth a layer: as it is, and times sqrt(L (d - 1)) over what (T21) predicts.
+def width_collapse(sweep: xr.Dataset, quantity: str | None = None, *, narrow: bool = False) -> Figure:
+    """Width over chains of the growth a layer, as it is and over what (T21) and (T34) predict, and its exponents.
 
-    Left: against L (d - 1), colour the dimension, with (T21) as lines for a few pairs of alignment and gap. Middle:
-    measured over predicted for every cell, against kappa / xi; all points lie on 1 where (T21) is right. Right, with
-    `fits`: the fitted exponents of the width in L and in d - 1 with their intervals; (T21) says -1/2 for both.
+    First against L (d - 1), colour the dimension, for a few pairs of alignment and gap on either side of kappa = xi.
+    Then over the predictions, of every cell: the points of all depths and dimensions fall together on 1 where the
+    prediction is right. Last, where the sweep has several depths and dimensions, the exponents of the width in L and
+    in d - 1, fitted pair by pair, with their intervals; (T21) says -1/2 for both.
 
     Args:
         sweep: dataset of `theory.sweep` over depths and dimensions.
         quantity: "early" or "product"; the first that the sweep has by default.
-        fits: one row a pair, with columns alignment, gap, depth_exponent, dimension_exponent, and _low and _high
-            of both, as `theory.phase.finite_size` makes.
         narrow: one column.
     """
     have = [name for name in WIDTHS if f"{name}_width" in sweep and np.isfinite(sweep[f"{name}_width"].values).any()]
-    chosen = quantity or (have[0] if have else None)
+    chosen = quantity or (have[0] if have else "")
     if chosen not in have:
         return style.nothing("This sweep has no width over chains.", narrow=narrow)
     data = ordered(sweep)
-    table = width_table(data, str(chosen))
+    table = width_table(data, chosen)
     if table.empty:
-        return style.nothing("No cell has κ > ξ > 0, where (T21) predicts a width.", narrow=narrow)
-    count = 2 + (fits is not None)
-    figure, axes = style.grid_of_panels(count, columns=3, height=3.3, narrow=narrow)
+        return style.nothing("No cell of this sweep has a width that chance makes.", narrow=narrow)
+    fits = finite_size(data, "early" if chosen == "early" else "product", level=float(sweep.attrs.get("level", 0.95)))
+    figure, axes = style.grid_of_panels(3 + (len(fits) > 0), columns=2, height=3.2, narrow=narrow)
     dimensions = sorted(int(value) for value in table["dimension"].unique())
     colours = dict(zip(dimensions, style.shades(len(dimensions)), strict=True))
     _widths(axes[0], table, colours)
-    _ratios(axes[1], table, colours)
-    if fits is not None:
-        _exponents(axes[2], fits)
+    _ratios(axes[1], table, colours, "t21", "measured over predicted, (T21)")
+    _ratios(axes[2], table, colours, "t34", "measured over predicted, (T34)")
+    if len(fits):
+        _exponents(axes[3], fits[fits["gap"] > 0])
     style.shared_legend(figure, axes, narrow=narrow)
+    depths = _range(table["depth"].tolist())
     style.headline(
         figure,
-        f"Standard deviation over chains of {'ln ‖P u₁‖' if chosen == 'early' else 'ln ‖P‖'} a layer"
-        f"{chains_of(sweep)}; {len(table)} cells with κ > ξ, {_range(table['layers'].tolist())} random "
-        f"layers, d = {_range(dimensions)}; bars: {level_of(sweep)} intervals",
+        f"Standard deviation over chains of {WIDTHS[chosen]} a layer{chains_of(sweep)} a cell; {len(table)} cells, "
+        f"L = {depths}, d = {_range(dimensions)}; bars: {level_of(sweep)} intervals",
     )
     return figure
 
 
 def _range(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
-    return f"{low}" if low == high else f"{low} to {high}"
+    return " to ".join(style.short_number(value) for value in dict.fromkeys((low, high)))
 
 
 def _widths(axes: Axes, table: pd.DataFrame, colours: dict[int, str]) -> None:
-    """Width against L (d - 1) for a few pairs, each with its own marker and its line of slope -1/2."""
-    pairs = table[["alignment", "gap", "factor"]].drop_duplicates().sort_values(by="factor")
-    pairs = pairs.iloc[style.picked(pairs["factor"], _SHOWN_PAIRS)]
-    for index, (kappa, xi, factor) in enumerate(pairs.to_numpy(dtype=np.float64).tolist()):
+    """Width against L (d - 1) for a few pairs, each with its own marker; (T21) as lines where it has one."""
+    pairs = table[["alignment", "gap", "x"]].drop_duplicates().sort_values(by="x")
+    pairs = pairs.iloc[style.picked(pairs["x"], _SHOWN_PAIRS)]
+    reach = (table["depth"] * (table["dimension"] - 1)).agg(["min", "max"]).to_numpy(dtype=np.float64)
+    for index, (kappa, xi, _) in enumerate(pairs.to_numpy(dtype=np.float64).tolist()):
         mine = table[(table["alignment"] == kappa) & (table["gap"] == xi)]
         marker = style.MODEL_MARKERS[index]
         for dimension, colour in colours.items():
             part = mine[mine["dimension"] == dimension]
             axes.errorbar(
-                part["layers"] * (part["dimension"] - 1),
+                part["depth"] * (part["dimension"] - 1),
                 part["width"],
-                yerr=1.96 * part["width_se"],
+                yerr=_NORMAL_95 * part["width_se"],
                 linestyle="none",
                 marker=marker,
                 markersize=3.8,
                 elinewidth=0.8,
                 color=colour,
             )
-        reach = (table["layers"] * (table["dimension"] - 1)).agg(["min", "max"]).to_numpy(dtype=np.float64)
-        axes.plot(reach, factor / np.sqrt(reach), color=style.MUTED, linewidth=0.9, zorder=1)
+        factor = float((mine["t21"] * np.sqrt(mine["depth"] * (mine["dimension"] - 1.0))).iloc[0])
+        if np.isfinite(factor):
+            axes.plot(reach, factor / np.sqrt(reach), color=style.MUTED, linewidth=0.9, zorder=1)
         text = f"κ = {kappa:.2g}, ξ = {xi:.2g}"
         axes.plot([], [], linestyle="none", marker=marker, color=style.MUTED, markersize=4.5, label=text)
     axes.plot([], [], color=style.MUTED, linewidth=0.9, label="predicted (T21)")
     style.log_axis(axes.xaxis)
     style.log_axis(axes.yaxis)
-    style.label(axes, "width of the crossover", "random layers × (d - 1)", "width (nats a layer)")
+    style.label(axes, "width of the crossover", "L (d - 1)", "width (nats a layer)")
 
 
-def _ratios(axes: Axes, table: pd.DataFrame, colours: dict[int, str]) -> None:
-    """Measured over predicted width of every cell."""
-    predicted = table["factor"] / np.sqrt(table["layers"] * (table["dimension"] - 1.0))
-    rows = table.assign(
-        ratio=table["width"] / predicted, ends=1.96 * table["width_se"] / predicted, x=table["alignment"] / table["gap"]
+def _ratios(axes: Axes, table: pd.DataFrame, colours: dict[int, str], name: str, title: str) -> None:
+    """Measured over predicted width of every cell where there is a prediction."""
+    rows = table[np.isfinite(table[f"log_{name}"])]
+    # Few layers small, many large: what is off near kappa = xi is off because L is finite.
+    depths = sorted(int(value) for value in rows["depth"].unique())
+    sizes = dict(
+        zip(depths, np.linspace(2.0, 5.0, len(depths)) if len(depths) > 1 else [3.8] * len(depths), strict=True)
     )
-    # Few layers small, many large: what is off at the left, near kappa = xi, is off because L is finite.
-    depths = sorted(int(value) for value in rows["layers"].unique())
-    sizes = dict(zip(depths, np.linspace(2.2, 5.5, len(depths)), strict=True)) if len(depths) > 1 else {depths[0]: 3.8}
-    for dimension, layers in [(dimension, layers) for dimension in colours for layers in depths]:
-        part = rows[(rows["dimension"] == dimension) & (rows["layers"] == layers)]
+    for dimension, depth in [(dimension, depth) for dimension in colours for depth in depths]:
+        part = rows[(rows["dimension"] == dimension) & (rows["depth"] == depth)]
+        if part.empty:
+            continue
+        ratio = np.exp(part[f"log_{name}"])
         axes.errorbar(
             part["x"],
-            part["ratio"],
-            yerr=part["ends"],
+            ratio,
+            yerr=_NORMAL_95 * ratio * part["log_se"],
             linestyle="none",
             marker="o",
-            markersize=sizes[layers],
+            markersize=sizes[depth],
+            markeredgewidth=0,
             elinewidth=0.6,
-            alpha=0.7,
+            alpha=0.6,
             color=colours[dimension],
-            label=f"d = {style.short_number(dimension)}",
         )
+    for dimension, colour in colours.items():
+        text = f"d = {style.short_number(dimension)}"
+        axes.plot([], [], linestyle="none", marker="o", markersize=4.5, color=colour, label=text)
     axes.axhline(1.0, color=style.INK, linewidth=1.0, zorder=1)
+    axes.axvline(1.0, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    axes.set_xlim(float(table["x"].min()) / 1.15, float(table["x"].max()) * 1.15)
     style.log_axis(axes.xaxis)
     style.log_axis(axes.yaxis)
-    style.label(axes, "measured over predicted (T21)", "alignment over gap, κ / ξ", "width / predicted width")
+    style.label(axes, title, "alignment over gap, κ / ξ", "width / predicted")
     if len(depths) > 1:
-        style.note(axes, f"small marks {depths[0]}, large {depths[-1]} layers")
+        style.note(axes, f"small marks L = {depths[0]}, large {depths[-1]}", x=0.02, y=0.97, ha="left", va="top")
 
 
 def _exponents(axes: Axes, fits: pd.DataFrame) -> None:
+    """Fitted exponents of the width, pair by pair."""
     x = (fits["alignment"] / fits["gap"]).to_numpy(dtype=np.float64)
-    series: Sequence[tuple[str, str, str, str]] = (
-        ("depth_exponent", "exponent of L", style.MODEL_COLOURS[0], "o"),
-        ("dimension_exponent", "exponent of d - 1", style.MODEL_COLOURS[1], "s"),
+    series = (
+        ("exponent_depth", "fitted exponent of L", style.MODEL_COLOURS[0], "s"),
+        ("exponent_dimension", "fitted exponent of d - 1", style.MODEL_COLOURS[1], "D"),
     )
     for place, (name, text, colour, marker) in enumerate(series):
         middle, low, high = (fits[f"{name}{end}"].to_numpy(dtype=np.float64) for end in ("", "_low", "_high"))
-        ends: Any = np.nan_to_num(np.stack([middle - low, high - middle])).clip(min=0.0)
         axes.errorbar(
-            x * 1.015 ** (2 * place - 1),
+            x * 1.02 ** (2 * place - 1),
             middle,
-            yerr=ends,
+            yerr=np.nan_to_num(np.stack([middle - low, high - middle])).clip(min=0.0),
             linestyle="none",
             marker=marker,
             markersize=3.8,
@@ -170,5 +164,7 @@ def _exponents(axes: Axes, fits: pd.DataFrame) -> None:
             label=text,
         )
     axes.axhline(-0.5, color=style.INK, linewidth=1.0, zorder=1)
+    axes.axvline(1.0, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    axes.set_xlim(x.min() / 1.15, x.max() * 1.15)
     style.log_axis(axes.xaxis)
-    style.label(axes, "fitted exponents; (T21): -1/2", "alignment over gap, κ / ξ", "exponent of the width")
+    style.label(axes, "exponents; (T21) says -1/2 for both", "alignment over gap, κ / ξ", "exponent of the width")

@@ -124,7 +124,7 @@ def chains_of(sweep: xr.Dataset) -> str:
     return f", n = {sweep.attrs['seeds']} chains" if "seeds" in sweep.attrs else ""
 
 
-def measured_boundary(axes: Axes, cells: xr.Dataset, name: str, text: str) -> None:
+def measured_boundary(axes: Axes, cells: xr.Dataset, name: str, text: str, *, colour: str = MEASURED_COLOUR) -> None:
     """The gain where a median turns, over alignment, with its interval as a band.
 
     Args:
@@ -133,13 +133,14 @@ def measured_boundary(axes: Axes, cells: xr.Dataset, name: str, text: str) -> No
             interval beyond the gains searched is drawn to the edge of the panel.
         name: of the gain.
         text: for the legend.
+        colour: of the line and the band.
     """
     alignment = cells["alignment"].values
     low, high = (np.asarray(cells[f"{name}_{end}"].values, dtype=np.float64) for end in ("low", "high"))
     axes.fill_betweenx(
-        alignment, low, np.where(np.isinf(high), 1e6, high), color=MEASURED_COLOUR, alpha=0.3, linewidth=0, zorder=4.2
+        alignment, low, np.where(np.isinf(high), 1e6, high), color=colour, alpha=0.3, linewidth=0, zorder=4.2
     )
-    axes.plot(cells[name].values, alignment, color=MEASURED_COLOUR, linewidth=2.0, label=text, zorder=4.3)
+    axes.plot(cells[name].values, alignment, color=colour, linewidth=2.0, label=text, zorder=4.3)
 
 
 def draw_boundaries(axes: Axes, gap: float, names: Sequence[str] = tuple(BOUNDARIES)) -> None:

@@ -201,10 +201,12 @@ def log_axis(axis: Axis) -> None:
     low, high = sorted(axis.get_view_interval())
     decades = np.log10(high) - np.log10(low) if low > 0 else 1.0
     subs = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0) if decades > 0.6 else None
+    if 0 < low < 2e-3 and decades > 1.5:  # "0.0003" is wide, and powers of ten are few enough
+        subs = (1.0,)
     if subs is None:
         axis.set_major_locator(MaxNLocator(5))
     else:
-        axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+        axis.set_major_locator(LogLocator(subs=subs, numticks=12 if decades < 7 else 7))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     axis.set_minor_formatter(NullFormatter())
     axis.set_minor_locator(NullLocator())
@@ -220,9 +222,9 @@ def values_axis(axis: Axis, values: ArrayLike, *, most: int = 7) -> None:
 
 
 def short_number(value: float) -> str:
-    """A number as a tick says it: powers of ten beyond 0.001 and 10000 as such, others plainly."""
+    """A number as a tick says it: powers of ten from 10^4 and to 10^-3 as such, others plainly."""
     power = np.log10(value) if value > 0 else 0.0
-    if (power >= 4.5 or power <= -2.5) and np.isclose(power, round(power)):
+    if (power >= 3.5 or power <= -2.5) and np.isclose(power, round(power)):
         return f"$10^{{{round(power)}}}$"
     return f"{value:g}"
 

@@ -14,6 +14,7 @@ from bridge.reporting.figures.collapse import WIDTHS, width_collapse
 from bridge.reporting.figures.injections import injection_map
 from bridge.reporting.figures.phase import phase_map
 from bridge.reporting.figures.ratio import singular_ratio
+from bridge.reporting.figures.residual import residual_growth, residual_map
 
 __all__ = ["sweep_figures"]
 
@@ -39,14 +40,23 @@ def sweep_figures(sweep: xr.Dataset) -> dict[str, Draw]:
                 found[f"context_{transition}_{_slug(name)}"] = partial(context_map, sweep, transition, injection=name)
     if names and "gain" in sweep.dims and _has(sweep, "context_log_noise"):
         found["injection_map"] = partial(injection_map, sweep)
-    if any(_has(sweep, variable) for variable in ("product_gain", "context_gain")):
+    if "strength" in sweep.dims:
+        for name in names:
+            found[f"residual_map_{_slug(name)}"] = partial(residual_map, sweep, injection=name)
+        if sweep.sizes["depth"] > 1:
+            found["residual_growth"] = partial(residual_growth, sweep)
+    if "gain" in sweep.dims and any(_has(sweep, variable) for variable in ("product_gain", "context_gain")):
         for along in ("depth", "dimension"):
             if sweep.sizes[along] > 1:
                 for name in names or [None]:
                     suffix = f"_{_slug(name)}" if name else ""
                     found[f"boundary_{along}{suffix}"] = partial(boundary_along, sweep, along, injection=name)
     for quantity in WIDTHS:
-        if _has(sweep, f"{quantity}_width") and max(sweep.sizes["depth"], sweep.sizes["dimension"]) > 1:
+        if (
+            "gain" in sweep.dims
+            and _has(sweep, f"{quantity}_width")
+            and max(sweep.sizes["depth"], sweep.sizes["dimension"]) > 1
+        ):
             found[f"width_{quantity}"] = partial(width_collapse, sweep, quantity)
     return found
 
