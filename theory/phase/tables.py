@@ -38,7 +38,8 @@ def phase_tables(dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
 
     Returns:
         Of "certified", "resolved", "misjudged", "offsets", "product_onset", "context_onset", "rank_one",
-        "finite_early", "finite_product", "verdicts", "residual_phases" and "residual_verdicts" those that apply, in this order.
+        "finite_early", "finite_product", "verdicts", "residual_phases" and "residual_verdicts" those that apply, in
+        this order.
     """
     names = set(map(str, dataset.data_vars))
     wide = {
