@@ -8,6 +8,7 @@ from scipy import stats
 import theory
 from tests.helpers.chains import EPS
 from theory.chains.aligned_residual import aligned_residual_chain, inject_written, write_frames
+from theory.chains.layers import chain_of_layers
 from theory.regimes.residual_moments import residual_moments
 from theory.simulators import residual
 from theory.simulators.residual import residual_spectra
@@ -32,12 +33,16 @@ def same(x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
     return bool(stats.ks_2samp(np.round(np.ravel(x), 9), np.round(np.ravel(y), 9)).pvalue > LEVEL)
 
 
-def dense(d: int, r: int, m: int, depth: int, frame) -> dict[str, NDArray[np.float64]]:
+def dense(d: int, r: int, m: int, depth: int, frame, bulk: float = 0.0) -> dict[str, NDArray[np.float64]]:
     rng = np.random.default_rng(d)
     keys = ("strength", "alignment", "persistence")
     chain = aligned_residual_chain(depth, d, rng, rank=r, batch=(OTHER,), **{k: NUMBERS[k] for k in keys})
     chain = inject_written(chain, rng, along=0.7, injected=0.4, frame=frame, context_dimension=m)
-    whole, x = theory.context_jacobians(chain, last_only=True), write_frames(chain)[:, -1]
+    x = write_frames(chain)[:, -1]
+    if bulk:
+        spread = bulk / np.sqrt(d) * rng.standard_normal((OTHER, depth, d, d))
+        chain = chain_of_layers(chain.propagators + spread, chain.injection)
+    whole = theory.context_jacobians(chain, last_only=True)
     early = chain.injection[:, 0, :, :1]
     for layer in range(1, depth):
         early = chain.apply(layer, early)
@@ -83,6 +88,20 @@ def test_T32_has_the_law_of_dense_chains_from_the_least_dimension(d: int, r: int
             assert same(getattr(found, name), other[name]), name
 
 
+@pytest.mark.parametrize("depth", [2, 4])
+@pytest.mark.parametrize(("d", "r", "m"), [(2, 1, 1), (3, 1, 2), (4, 2, 2), (5, 2, 2), (9, 1, 2), (12, 3, 2)])
+def test_T32_with_a_bulk_has_the_law_of_dense_chains(d: int, r: int, m: int, depth: int) -> None:
+    cells = ResidualCells(**NUMBERS, bulk=0.7)
+    other, found = dense(d, r, m, depth, "across", 0.7), drawn(d, r, m, depth, cells=cells)
+    for name in NAMES:
+        if m == 2 or name != "log_ratio":
+            assert same(getattr(found, name), other[name]), name
+    if d >= 9 and depth == 4:  # a bulk 30 % off is refused
+        wrong = drawn(d, r, m, depth, cells=ResidualCells(**NUMBERS, bulk=0.5))
+        for name in ("log_norm", "log_noise", "log_early", "log_early_noise"):
+            assert not same(getattr(wrong, name), other[name]), name
+
+
 def test_the_law_tests_can_fail() -> None:
     """An alignment, a persistence and a rank that are off are refused in every law; the other frame in one."""
     right = drawn(12, 1, 2, 5)
@@ -105,7 +124,9 @@ def test_the_law_tests_can_fail() -> None:
 def test_mean_squares_are_those_of_T32_exactly(d: int, r: int, frame) -> None:
     """36 means of 20,000: 4.5 standard errors each, a false alarm in 4,000 seeds where a mean is normal."""
     n = 20000
-    cells = ResidualCells([0.5, 1.3, 2.0], [0.6, 0.2, 0.5], [0.4, 0.9, 0.1], [1.0, 0.0, 0.7], [0.3, 0.4, 0.4])
+    cells = ResidualCells(
+        [0.5, 1.3, 2.0], [0.6, 0.2, 0.5], [0.4, 0.9, 0.1], [1.0, 0.0, 0.7], [0.3, 0.4, 0.4], [0.0, 0.3, 0.8]
+    )
     found = residual_spectra(cells, d, [1, 2, 6], rank=r, chains=n, seed=3, frame=frame, context_dimension=1)
     assert found.log_early is not None
     exact = residual_moments(cells, d, [1, 2, 6], rank=r, frame=frame)
@@ -161,7 +182,9 @@ def test_float32_is_float64_to_its_rounding_in_law() -> None:
 
 def test_bits_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not on the number of chains, the other cells (with a frame or without), the other depths, the size of a tile."""
-    cells = ResidualCells([0.2, 1.0, 40.0], [0.1, 0.7, 1.0], [0.9, 0.3, 0.0], [1.0, 0.0, 2.0], [0.0, 0.5, 1e-3])
+    cells = ResidualCells(
+        [0.2, 1.0, 40.0], [0.1, 0.7, 1.0], [0.9, 0.3, 0.0], [1.0, 0.0, 2.0], [0.0, 0.5, 1e-3], [0.0, 1.0, 0.0]
+    )
 
     def run(which: ResidualCells, depths: list[int], n: int, seed: int = 5) -> NDArray[np.float64]:
         found = residual_spectra(which, 40, depths, rank=3, chains=n, seed=seed, frame="isotropic")

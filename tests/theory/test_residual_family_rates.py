@@ -37,11 +37,17 @@ def test_T33_the_outlier_grows_by_its_rate_and_the_bulk_is_pinned() -> None:
 def test_the_earliest_scatters_by_its_width() -> None:
     """L from 40 to 160 at d = 10^5: the variance grows by 120 squared widths, to 4 errors of a sample variance."""
     n, tau, kappa, omega = 4096, [3.0, 0.5], [0.5, 0.9], [0.2, 0.8]
-    for rank in (1, 3):
+    for rank, bulk in ((1, 0.0), (3, 0.0), (2, 0.6)):
         found = residual_spectra(
-            ResidualCells(tau, kappa, omega), 10**5, [40, 160], rank=rank, chains=n, seed=4, context_dimension=1
+            ResidualCells(tau, kappa, omega, 1.0, 0.0, bulk),
+            10**5,
+            [40, 160],
+            rank=rank,
+            chains=n,
+            seed=4,
+            context_dimension=1,
         )
-        width = residual_rates(tau, kappa, omega, rank=rank, dimension=10**5).early_width
+        width = residual_rates(tau, kappa, omega, rank=rank, dimension=10**5, bulk=bulk).early_width
         assert found.log_early is not None
         grown = found.log_early.var(axis=-1)
         error = 4 * np.sqrt(2 / n) * (grown[0] + grown[1])
@@ -63,10 +69,12 @@ def test_the_limit_of_large_dimension_is_the_sum_by_hand() -> None:
 
 
 def test_mean_squares_reach_a_thousand_layers_in_logarithms() -> None:
-    cells = ResidualCells([0.0, 1.0, 1e5], [0.5, 0.5, 1.0], [1.0, 0.2, 1.0], 1.0, 0.5)
+    cells = ResidualCells([0.0, 1.0, 1e5], [0.5, 0.5, 1.0], [1.0, 0.2, 1.0], 1.0, 0.5, [0.0, 0.4, 0.0])
     found = residual_moments(cells, 1280, [1000], rank=2)
     rate = np.log(
-        residual_rates(cells.strength, cells.alignment, cells.persistence, rank=2, dimension=1280).mean_square_rate
+        residual_rates(
+            cells.strength, cells.alignment, cells.persistence, rank=2, dimension=1280, bulk=cells.bulk
+        ).mean_square_rate
     )
     assert np.isfinite(found.log_early).all() and np.isfinite(found.log_whole).all()
     np.testing.assert_allclose(found.log_early[0], 999 * rate, atol=3)
@@ -174,6 +182,13 @@ def test_the_earliest_turns_at_the_critical_strength_as_d_grows() -> None:
         crossed = np.isfinite(predicted[name][0])
         assert crossed.sum() >= 3
         np.testing.assert_allclose(mixed[name].strength[0, crossed], predicted[name][0, crossed], rtol=0.01)
+    # A bulk of its own sets the mark: sqrt(1 + gamma^2) in place of 1.
+    marked = residual_rates(1.0, kappa, omega, bulk=0.75).critical_strength
+    np.testing.assert_allclose(marked, (1.25 - np.array(omega)) / kappa)
+    spread = critical_strength(kappa, omega, [12], rank=2, dimension=10**6, chains=128, seed=0, steps=12, bulk=0.75)
+    np.testing.assert_allclose(spread["early"].strength[0], marked, rtol=0.01)
+    predicted = predicted_strength(kappa, omega, [12], rank=2, bulk=0.75)
+    np.testing.assert_allclose(predicted["early"][0], marked, rtol=1e-9)
     # The median is not the mean square: 3 % at d = 1280.
     small = critical_strength(kappa, omega, [12], rank=2, dimension=1280, chains=512, seed=0)
     at = predicted_strength(kappa, omega, [12], rank=2, dimension=1280, injected=0.0)

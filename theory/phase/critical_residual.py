@@ -63,6 +63,7 @@ def critical_strength(
     injected: float = 0.0,
     context_dimension: int = 2,
     frame: Literal["across", "isotropic"] = "across",
+    bulk: float = 0.0,
     thresholds: PhaseThresholds | None = None,
     strengths: tuple[float, float] = (0.02, 20.0),
     scan: int = 17,
@@ -74,8 +75,8 @@ def critical_strength(
 
     By a scan and enclosure on the same random numbers, as `critical_context_gain`, whose thresholds for share, growth
     and ratio are taken. "early" asks whether ||P_{L:2} B_1 w|| grows from L // 2 to L by more than it would for d ->
-    infinity at an outlier's rate of 1, ln hypot(along sqrt(1 + s_w^2 (L - 1)), injected): its crossing tends to
-    (1 - omega) / kappa (T33). Without a part along it is undefined.
+    infinity at an outlier's rate equal to the bulk's, without a bulk part ln hypot(along sqrt(1 + s_w^2 (L - 1)),
+    injected): its crossing tends to (sqrt(1 + bulk^2) - omega) / kappa (T33). Without a part along it is undefined.
 
     Args:
         alignment: kappa of each cell, in [0, 1].
@@ -86,6 +87,7 @@ def critical_strength(
         chains: number for each cell, enough for the level: 6 at 0.95.
         seed: >= 0.
         along, injected, context_dimension, frame: of the injections, as in `residual_spectra`.
+        bulk: gamma, of every layer.
         thresholds: None for the defaults.
         strengths: range searched, positive, ascending.
         scan: number of strengths in the scan, >= 2, spaced evenly in their logarithm.
@@ -109,7 +111,7 @@ def critical_strength(
     names = ["share", "growth", "early", *(["ratio"] if context_dimension == 2 else [])]
 
     def run(log_strength: NDArray[np.float64], cells: NDArray[np.intp], depths: list[int]) -> ContextSpectra:
-        numbers = ResidualCells(np.exp(log_strength), kappa[cells], omega[cells], along, injected)
+        numbers = ResidualCells(np.exp(log_strength), kappa[cells], omega[cells], along, injected, bulk)
         return residual_spectra(
             numbers,
             dimension,
@@ -134,7 +136,7 @@ def critical_strength(
         if log_early is None or depth == 1 or along == 0:
             return np.full((3, len(cells)), np.nan)
         grown = log_early[row] - log_early[half]
-        return order_values(grown - _early_threshold(omega[cells], depth, along, injected)[:, None], level)
+        return order_values(grown - _early_threshold(omega[cells], depth, along, injected, bulk)[:, None], level)
 
     # The lowest strengths of all cells are run before the next: the scan is one axis of cells.
     log_grid, everyone = np.linspace(np.log(low), np.log(high), grid_size), np.arange(kappa.size)
@@ -185,6 +187,7 @@ def predicted_strength(
     along: float = 1.0,
     injected: float = 0.0,
     frame: Literal["across", "isotropic"] = "across",
+    bulk: float = 0.0,
     thresholds: PhaseThresholds | None = None,
     strengths: tuple[float, float] = (0.02, 20.0),
 ) -> dict[str, NDArray[np.float64]]:
@@ -205,16 +208,16 @@ def predicted_strength(
     ends, layers, rule = _range(strengths), depth_list(depths), thresholds or PhaseThresholds()
 
     def excess(log_strength: NDArray[np.float64], name: str, depth: int) -> NDArray[np.float64]:
-        cells = ResidualCells(np.exp(log_strength), kappa, omega, along, injected)
+        cells = ResidualCells(np.exp(log_strength), kappa, omega, along, injected, bulk)
         found = residual_moments(cells, dimension, [depth, half_depth(depth)], rank=rank, frame=frame)
         if name == "ratio":
-            other = ResidualCells(cells.strength, kappa, omega, 0.0, injected)
+            other = ResidualCells(cells.strength, kappa, omega, 0.0, injected, bulk)
             second = residual_moments(other, dimension, [depth], rank=rank, frame=frame)
             across = second.log_whole[0] - np.log1p(np.exp(-2 * second.log_noise[0])) / 2
             return rule.excess("ratio", across - found.log_whole[0], depth)
         if name == "growth":
             return found.log_whole[0] - found.log_whole[1] - rule.log_value("growth", depth)
-        return found.log_early[0] - found.log_early[1] - _early_threshold(omega, depth, along, injected)
+        return found.log_early[0] - found.log_early[1] - _early_threshold(omega, depth, along, injected, bulk)
 
     results = {name: np.full((layers.size, kappa.size), np.nan) for name in ("growth", "early", "ratio")}
     for name, result in results.items():
@@ -233,11 +236,14 @@ def predicted_strength(
     return results
 
 
-def _early_threshold(omega: NDArray[np.float64], depth: int, along: float, injected: float) -> NDArray[np.float64]:
-    """Growth of ||P_{L:2} B_1 w|| since L // 2 for d -> infinity at an outlier's rate of 1, natural log."""
-    turned = (1 - omega) * (1 + omega)
-    whole, half = (np.hypot(along * np.sqrt(1 + turned * (of - 1)), injected) for of in (depth, half_depth(depth)))
-    return np.log(whole / half)
+def _early_threshold(
+    omega: NDArray[np.float64], depth: int, along: float, injected: float, bulk: float
+) -> NDArray[np.float64]:
+    """ln of the growth of ||P_{L:2} B_1 w|| since L // 2, for d -> infinity and an outlier as fast as the bulk."""
+    square = 1 + bulk**2
+    fed = ((1 - omega) * (1 + omega) + bulk**2) / square
+    whole, half = (np.hypot(along * np.sqrt(1 + fed * (of - 1)), injected) for of in (depth, half_depth(depth)))
+    return np.log(whole / half) + (depth - half_depth(depth)) * np.log(square) / 2
 
 
 def _pairs(alignment: ArrayLike, persistence: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

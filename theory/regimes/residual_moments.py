@@ -33,13 +33,17 @@ class ResidualMoments:
     log_early_noise: NDArray[np.float64]
 
 
-def moment_matrix(tau: Any, kappa: Any, omega: Any, *, rank: int, dimension: int | None) -> NDArray[np.float64]:
+def moment_matrix(
+    tau: Any, kappa: Any, omega: Any, bulk: Any = 0.0, *, rank: int, dimension: int | None
+) -> NDArray[np.float64]:
     """What one layer does to (E ||X^T y||^2, E ||y - X X^T y||^2), shape (..., 2, 2) (T32); None is d -> infinity."""
-    tau, kappa, omega = (np.asarray(x, dtype=np.float64) for x in np.broadcast_arrays(tau, kappa, omega))
+    tau, kappa, omega, gamma = (np.asarray(x, dtype=np.float64) for x in np.broadcast_arrays(tau, kappa, omega, bulk))
     seen = 0.0 if dimension is None else rank / (dimension - rank)
+    inside = 0.0 if dimension is None else rank / dimension
     read, turned = tau**2 * (1 - kappa) * (1 + kappa), (1 - omega) * (1 + omega)
     rows = [[(omega + tau * kappa) ** 2, (turned + read) * seen], [turned, 1 - turned * seen]]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    spread = np.stack([gamma**2 * inside, gamma**2 * (1 - inside)], axis=-1)  # of ||y||^2, over both
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2) + spread[..., None]
 
 
 def residual_moments(
@@ -69,7 +73,7 @@ def residual_moments(
     d = None if dimension is None else int(natural(dimension, "dimension", least=2 * r))
     if frame not in ("across", "isotropic"):
         raise ValueError(f"frame must be 'across' or 'isotropic'; got {frame!r}")
-    step = moment_matrix(cells.strength, cells.alignment, cells.persistence, rank=r, dimension=d)
+    step = moment_matrix(cells.strength, cells.alignment, cells.persistence, cells.bulk, rank=r, dimension=d)
     outlier = cells.persistence + cells.strength * cells.alignment
     inside = 0.0 if d is None or frame == "across" else r / d
     size = cells.injected**2

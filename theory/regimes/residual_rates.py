@@ -17,13 +17,15 @@ __all__ = ["ResidualRates", "residual_rates"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResidualRates:
-    """Predictions (T33) for layers I + tau X C^T, each of the arguments' broadcast shape; rates are per layer.
+    """Predictions (T33) for layers I + tau X C^T + gamma G, in the arguments' broadcast shape; rates are per layer.
+
+    The paper's numbers (sigma, gap, bulk_gap, paper_*) are given where gamma = 0, and NaN elsewhere.
 
     Attributes:
         outlier_rate: omega + tau kappa, of what lies along the write frame.
-        pinned_rate: sigma xi_F, the root mean square of the singular values of a layer but the first (T26); 1 for
-            d -> infinity.
-        typical_rate: max(outlier_rate, 1), of ||P_L|| for d -> infinity.
+        pinned_rate: sigma xi_F, the root mean square of the singular values of a layer but the first (T26), where gamma
+            is 0; sqrt(1 + gamma^2), its limit for d -> infinity, elsewhere.
+        typical_rate: max(outlier_rate, sqrt(1 + gamma^2)), of ||P_L|| for d -> infinity.
         mean_square_rate: of the root mean square of ||P_L b||, exact at the dimension given (T32); typical_rate for
             d -> infinity.
         sigma: operator norm of a layer.
@@ -32,10 +34,11 @@ class ResidualRates:
         paper_alignment: the paper's kappa = |<v_l, u_{l-1}>|. For rank r > 1 its mean: u and v choose one of r equal
             planes anew in every layer. NaN where they choose none (r > 1 and s or s_w is 0), and at strength 0.
         paper_gain: the paper's rho = sigma kappa.
-        critical_strength: (1 - omega) / kappa, where the outlier's rate is 1; inf at kappa = 0 < 1 - omega.
+        critical_strength: (sqrt(1 + gamma^2) - omega) / kappa, where the outlier's rate is the bulk's; inf at kappa =
+            0, unless omega = 1 and gamma = 0.
         paper_strength: where paper_gain is 1; inf at kappa = 0.
         early_width: standard deviation of ln ||P_{L:2} x|| over sqrt(L), x in the write frame, where the outlier's rate
-            exceeds 1, to leading order in 1 / d and 1 / L; NaN where it does not, 0 for d -> infinity.
+            exceeds the bulk's, to leading order in 1 / d and 1 / L; NaN where it does not, 0 for d -> infinity.
     """
 
     outlier_rate: NDArray[np.float64]
@@ -59,6 +62,7 @@ def residual_rates(
     *,
     rank: int = 1,
     dimension: int | None = None,
+    bulk: ArrayLike = 0.0,
 ) -> ResidualRates:
     """Rates, the paper's numbers and the critical strength of the family (T32), in closed form.
 
@@ -71,38 +75,44 @@ def residual_rates(
         persistence: omega, of X_l with X_{l-1}, in [0, 1].
         rank: r >= 1.
         dimension: d >= 2 rank, or None for d -> infinity.
+        bulk: gamma, >= 0, finite, broadcast against the others.
 
     Raises:
         ValueError: if an argument leaves its range.
     """
-    tau = np.asarray(strength, dtype=np.float64)
-    bad = ~(np.isfinite(tau) & (tau >= 0))
-    if bad.any():
-        raise ValueError(f"strength must be finite and not negative; got {float(tau[bad].flat[0])!r}")
+    tau, gamma = np.asarray(strength, dtype=np.float64), np.asarray(bulk, dtype=np.float64)
+    for name, value in (("strength", tau), ("bulk", gamma)):
+        bad = ~(np.isfinite(value) & (value >= 0))
+        if bad.any():
+            raise ValueError(f"{name} must be finite and not negative; got {float(value[bad].flat[0])!r}")
     kappa, omega = unit_interval(alignment, "alignment"), unit_interval(persistence, "persistence")
-    tau, kappa, omega = (np.array(x, dtype=np.float64) for x in np.broadcast_arrays(tau, kappa, omega))
+    tau, kappa, omega, gamma = (np.array(x, dtype=np.float64) for x in np.broadcast_arrays(tau, kappa, omega, gamma))
     r = int(natural(rank, "rank"))
     d = None if dimension is None else int(natural(dimension, "dimension", least=2 * r))
     s, turned = np.sqrt((1 - kappa) * (1 + kappa)), np.sqrt((1 - omega) * (1 + omega))
     outlier, overlap = omega + tau * kappa, kappa * omega
-    sigma = (np.sqrt(tau**2 + 4 * (1 + tau * overlap)) + tau) / 2
-    pinned = np.ones_like(sigma)
+    free, square = gamma == 0, 1 + gamma**2
+    sigma = np.where(free, (np.sqrt(tau**2 + 4 * (1 + tau * overlap)) + tau) / 2, np.nan)
+    pinned = np.sqrt(square)
     if d is not None:
-        pinned = np.sqrt(np.maximum(d + r * tau * (2 * overlap + tau) - sigma**2, 0) / (d - 1))
+        layer = np.sqrt(np.maximum(d + r * tau * (2 * overlap + tau) - sigma**2, 0) / (d - 1))
+        pinned = np.where(free, layer, pinned)
     chosen = mean_random_alignment(r)
     paper = chosen * (sigma + overlap) * (omega + sigma * kappa) / (1 + sigma**2 + 2 * sigma * overlap)
     one_plane = np.ones_like(tau, dtype=bool) if r == 1 else s * turned > 0
     paper = np.where(one_plane & (tau > 0), paper, np.nan)
-    gap = 1 / sigma if r == 1 and d != 2 else np.ones_like(sigma)
+    gap = 1 / sigma if r == 1 and d != 2 else sigma / sigma
     if d == 2:  # no third direction: the second singular value is that of the plane
         gap = (1 + tau * overlap) / sigma**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        critical = np.where(omega == 1, 0.0, (1 - omega) / kappa)
-        spread = np.sqrt(turned**2 + (tau * s) ** 2) / outlier
-        across = turned / np.sqrt((outlier - 1) * (outlier + 1))
-        width = spread * across / np.sqrt(np.inf if d is None else d - r)
-    typical = np.maximum(outlier, 1.0)
-    mean_square = typical if d is None else np.sqrt(_radius(moment_matrix(tau, kappa, omega, rank=r, dimension=d)))
+        critical = np.where((omega == 1) & free, 0.0, (np.sqrt(square) - omega) / kappa)
+        across = (turned**2 + gamma**2) / (outlier**2 - square)  # (q / p)^2
+        noise = (turned**2 + (tau * s) ** 2) * across + gamma**2 * (1 + across)
+        width = np.sqrt(noise) / outlier / np.sqrt(np.inf if d is None else d - r)
+    typical = np.maximum(outlier, np.sqrt(square))
+    mean_square = (
+        typical if d is None else np.sqrt(_radius(moment_matrix(tau, kappa, omega, gamma, rank=r, dimension=d)))
+    )
     return ResidualRates(
         outlier_rate=outlier,
         pinned_rate=pinned,
@@ -114,8 +124,8 @@ def residual_rates(
         paper_alignment=paper,
         paper_gain=sigma * paper,
         critical_strength=critical,
-        paper_strength=np.where(one_plane, _paper_strength(kappa, omega, chosen), np.nan),
-        early_width=np.where(outlier > 1, width, np.nan),
+        paper_strength=np.where(one_plane & free, _paper_strength(kappa, omega, chosen), np.nan),
+        early_width=np.where(outlier**2 > square, width, np.nan),
     )
 
 

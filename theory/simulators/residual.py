@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from theory._checks import natural
-from theory.simulators._small import log_two_singular
 from theory.simulators.cells import depth_list
 from theory.simulators.draws import BLOCK
 from theory.simulators.residual_cells import ResidualCells
-from theory.simulators.residual_draws import ResidualDraw, draw_residual_layers, gram_schmidt
+from theory.simulators.residual_draws import ResidualDraw, draw_residual_layers
+from theory.simulators.residual_run import LOG_ROOM, ResidualRun
 from theory.simulators.spectra import LARGEST_RESULT, ContextSpectra
 
 __all__ = ["residual_spectra"]
 
 TILE = 8192
 """Rows of the state times chains of all cells run at once: a few dozen such arrays stay in the second-level cache."""
-
-LOG_ROOM = {"float64": 100.0, "float32": 15.0}
-"""Natural-log units by which the state may have moved before it is rescaled: its squares must stay in range."""
 
 KEPT_DRAWS = 256 * 2**20
 """Bytes of draws kept for the tiles that share them; beyond that every tile draws them again."""
@@ -96,8 +91,9 @@ def residual_spectra(
     room = max(1, TILE // (BLOCK * r))
     together = min(blocks, max(1, room // len(cells)))
     rows = max(1, room // together)
-    # Cells without a frame skip its QR, which is rounding: they run apart, so that no bit depends on the others.
-    kinds = [np.flatnonzero(cells.injected > 0), np.flatnonzero(cells.injected == 0)]
+    # Cells without a frame or a bulk skip its QR, which is rounding: they run apart, so no bit depends on the others.
+    framed, spread = cells.injected > 0, cells.bulk > 0
+    kinds = [np.flatnonzero((framed == x) & (spread == y)) for x in (False, True) for y in (False, True)]
     parts = [kind[first : first + rows] for kind in kinds for first in range(0, kind.size, rows)]
     for begin in range(0, blocks, together):
         block = range(begin, min(begin + together, blocks))
@@ -111,17 +107,20 @@ def residual_spectra(
                 rank=r,
                 shown=columns,
                 context_dimension=m,
-                injected=bool(kinds[0].size),
+                injected=bool(framed.any()),
+                bulk=bool(spread.any()),
                 isotropic=frame == "isotropic",
                 dtype=dtype,
             )
 
         at = slice(begin * BLOCK, min(block.stop * BLOCK, n))
-        entries = (3 * r + 2 * columns) * columns * BLOCK * len(block) * int(layers.max())
+        entries = (
+            (3 * r + 2 * columns + (r + 2 * columns) * spread.any()) * columns * BLOCK * len(block) * int(layers.max())
+        )
         keep = len(parts) > 1 and entries * np.dtype(dtype).itemsize <= KEPT_DRAWS
         shared = list(draws()) if keep else None
         for part in parts:
-            run = _Run(cells.at(part), d, r, m, columns, frame == "isotropic", dtype)
+            run = ResidualRun(cells.at(part), d, r, m, columns, frame == "isotropic", dtype)
             for depth, results in run.through(shared or draws(), set(layers.tolist())):
                 for where in np.flatnonzero(layers == depth):
                     for value, store in zip(results, found, strict=True):
@@ -137,135 +136,3 @@ def residual_spectra(
         log_early=early[1],
         log_early_noise=early[2],
     )
-
-
-class _Run:
-    """The recurrence over one tile of cells and chains. State: columns p of shape (r, ...) and R of (j + 1, ...)."""
-
-    def __init__(self, cells: ResidualCells, d: int, r: int, m: int, columns: int, isotropic: bool, dtype: str) -> None:
-        tau, kappa, omega = cells.strength, cells.alignment, cells.persistence
-        s, turned = (np.sqrt((1 - x) * (1 + x)) for x in (kappa, omega))
-        numbers = (omega + tau * kappa, tau * s, omega, turned)
-        self.outlier, self.reads, self.omega, self.turned = (x.astype(dtype)[:, None] for x in numbers)
-        self.along, self.injected = cells.along[:, None], cells.injected[:, None]
-        self.r, self.m, self.columns, self.early = r, m, columns, columns - m
-        self.tight = d - r < columns  # by one at most
-        self.isotropic, self.dtype, self.random = isotropic, dtype, bool((cells.injected > 0).any())
-        moved = float(np.log1p(1 + tau).max())  # ||A|| + 1; a layer that shrinks a column much is a rare draw
-        if moved > LOG_ROOM[dtype]:
-            raise ValueError(
-                f"strength must keep one layer within {dtype}; it would change its product by e^{moved:.0f}"
-            )
-        self.every = max(1, int(LOG_ROOM[dtype] / moved))
-
-    def through(self, draws: Iterable[ResidualDraw], depths: set[int]) -> Iterator[tuple[int, list[Any]]]:
-        """Yields each wanted depth with ln ||J||, ln ratio, ln noise and, where it is carried, the earliest's three."""
-        power = early_power = np.frexp(np.maximum(self.along, self.injected))[1].astype(np.int64)
-        along, injected = self._shrunk(power)
-        p: list[Any] = []
-        f: list[Any] = []
-        for layer, draw in enumerate(draws):
-            if layer:
-                p, f = self._propagated(p, self._folded(f), draw)
-                f = self._folded(f)
-            else:
-                n = draw.read[0].shape[-1]
-                blank = np.zeros((max(self.r, self.columns), len(self.along), n), dtype=self.dtype)
-                p, f = [blank[: self.r]] * self.columns, [blank[: j + 1] for j in range(self.columns)]
-            p, f = self._injected(p, f, draw, along, injected)
-            if not layer and self.early:  # its column is that of w, so the second row of R is free
-                p = [p[1], *p[1:]]
-                f = [f[1][1:2], *(np.concatenate([x[1:], 0 * x[:1]]) for x in f[1:])]
-            wanted = layer + 1 in depths
-            if wanted or layer % self.every == 0:
-                power = power + self._halved(p, f, range(self.early, self.columns))
-                if self.early:
-                    early_power = early_power + self._halved(p, f, range(1))
-                along, injected = self._shrunk(power)
-            if wanted:
-                yield layer + 1, self._read(p, f, power, early_power)
-
-    def _shrunk(self, power: Any) -> tuple[Any, Any]:
-        """The injections on the scale of the state: 0 where they are beyond its rounding by far."""
-        with np.errstate(under="ignore"):
-            return np.ldexp(self.along, -power).astype(self.dtype), np.ldexp(self.injected, -power).astype(self.dtype)
-
-    def _propagated(self, p: list[Any], f: list[Any], draw: ResidualDraw) -> tuple[list[Any], list[Any]]:
-        """A_l on the state: X'^T A J along the new frame; across it J loses X'^T J, and F adds nothing."""
-        moved, across = [], []
-        for first, column in zip(p, f, strict=True):
-            written = _combined(draw.written, column, self.r)
-            read = _combined(draw.read, column, self.r)
-            moved.append(self.outlier * first + self.turned * written + self.reads * read)
-            left = self.turned * first - self.omega * written
-            across.append(np.concatenate([left, _combined(draw.unseen, column, len(column))]))
-        return moved, gram_schmidt(across)[1]
-
-    def _injected(
-        self, p: list[Any], f: list[Any], draw: ResidualDraw, along: Any, injected: Any
-    ) -> tuple[list[Any], list[Any]]:
-        w = self.early
-        coherent = p[w].copy()
-        coherent[0] += along
-        p = [*p[:w], coherent, *p[w + 1 :]]
-        if draw.injected is None or not self.random:
-            return p, f
-        seen = self.r if self.isotropic else 0
-        columns = list(f[:w])
-        for j, column in enumerate(f[w:]):
-            put = injected * draw.injected[j]
-            if seen:
-                p[w + j] = p[w + j] + put[:seen]
-            whole = put[seen:]
-            whole[: len(column)] += column
-            columns.append(whole)
-        return p, gram_schmidt(columns)[1]
-
-    def _folded(self, f: list[Any]) -> list[Any]:
-        """R with no row more than there are dimensions across X: the last column's last two entries are one.
-
-        The last is rounding, unless the columns before are parallel (in layer 2); the row before is then rounding.
-        """
-        if self.tight:
-            f = [*f[:-1], f[-1].copy()]
-            f[-1][-2] = np.copysign(np.hypot(f[-1][-2], f[-1][-1]), f[-1][-2])
-            f[-1][-1] = 0
-        return f
-
-    def _halved(self, p: list[Any], f: list[Any], which: range) -> Any:
-        """Takes the size of some columns out of them, in place, as a power of two: exact, and 0 where they are 0."""
-        power = np.frexp(np.sqrt(sum((x * x).sum(axis=0) for j in which for x in (p[j], f[j]))))[1]
-        factor = np.ldexp(np.ones(1, dtype=self.dtype), -power)
-        for j in which:
-            p[j], f[j] = p[j] * factor, f[j] * factor
-        return power
-
-    def _read(self, p: list[Any], f: list[Any], power: Any, early_power: Any) -> list[Any]:
-        whole = [np.concatenate([x, y]) for x, y in zip(p, f, strict=True)]
-        log_norm, log_ratio = _log_two(whole[self.early :])
-        with np.errstate(divide="ignore", invalid="ignore"):  # a part that has died out exactly is 0 of the whole
-            noise = _log_two(f[self.early :])[0] - _log_two(p[self.early :])[0]
-            results = [log_norm + math.log(2) * power, log_ratio, noise]
-            if self.early:
-                early, along, across, rest = (_log_length(x) for x in (whole[0], p[0], f[0], whole[1]))
-                lasting = early + math.log(2) * early_power
-                results += [2 * (lasting - rest - math.log(2) * power), lasting, across - along]
-        return results
-
-
-def _combined(drawn: list[Any], column: Any, rows: int) -> Any:
-    """Sum of the drawn columns by the entries of one column of R, its first rows."""
-    total = drawn[len(column) - 1][:rows] * column[-1]
-    for x, entry in zip(drawn, column[:-1], strict=False):
-        total[: len(x)] += x[:rows] * entry
-    return total
-
-
-def _log_two(columns: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    root = gram_schmidt(columns)[1]
-    log_norm, log_ratio = log_two_singular([[*column, *[None] * (len(root) - len(column))] for column in root])
-    return log_norm.astype(np.float64), log_ratio.astype(np.float64)
-
-
-def _log_length(x: Any) -> NDArray[np.float64]:
-    return np.log((x * x).sum(axis=0), dtype=np.float64) / 2

@@ -17,16 +17,17 @@ __all__ = ["ResidualCells"]
 class ResidualCells:
     """The numbers of C cells of the family (T32), each broadcast to shape (C,), float64.
 
-    A_l = I + tau X_l C_l^T with frames of r orthonormal columns, C_l = kappa X_{l-1} + s N_l and X_l = omega X_{l-1} +
-    s_w M_l; B_l = along x_l w^T + injected Q_l, x_l the first column of X_l, w the first context direction and Q_l a
-    Haar frame.
+    A_l = I + tau X_l C_l^T + gamma G_l with frames of r orthonormal columns, C_l = kappa X_{l-1} + s N_l and X_l =
+    omega X_{l-1} + s_w M_l, and G_l of independent normal entries of variance 1 / d. B_l = along x_l w^T + injected
+    Q_l, x_l the first column of X_l, w the first context direction and Q_l a Haar frame.
 
     Attributes:
-        strength: tau = ||F_l||, >= 0, finite; all r singular values of F_l are equal to it.
+        strength: tau, >= 0, finite; all r singular values of the update's linked part are equal to it.
         alignment: kappa, what the layer reads of what the layer before wrote, dimensionless, in [0, 1].
         persistence: omega, what of the layer before it writes again, dimensionless, in [0, 1].
         along: beta, >= 0, finite; the coherent part of the injections.
         injected: b, >= 0, finite; the size of the random frame. along and injected are not both 0.
+        bulk: gamma, >= 0, finite; size of the update's unlinked part; the bulk grows by sqrt(1 + gamma^2).
 
     Raises:
         ValueError: if a value leaves its range or the shapes do not broadcast to one axis.
@@ -37,6 +38,7 @@ class ResidualCells:
     persistence: NDArray[np.float64]
     along: NDArray[np.float64]
     injected: NDArray[np.float64]
+    bulk: NDArray[np.float64]
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class ResidualCells:
         persistence: ArrayLike = 0.0,
         along: ArrayLike = 1.0,
         injected: ArrayLike = 0.0,
+        bulk: ArrayLike = 0.0,
     ) -> None:
         values = {
             "strength": _real(strength, "strength"),
@@ -52,6 +55,7 @@ class ResidualCells:
             "persistence": unit_interval(persistence, "persistence"),
             "along": _real(along, "along"),
             "injected": _real(injected, "injected"),
+            "bulk": _real(bulk, "bulk"),
         }
         try:
             shape = np.broadcast_shapes((1,), *(value.shape for value in values.values()))

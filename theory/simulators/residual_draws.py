@@ -30,12 +30,16 @@ class ResidualDraw:
         read: N^T Q, the new read directions: k columns of shape (r, 1, n), independent of `written`.
         injected: the frame put in, m columns, the j-th of shape (rows + j + 1, 1, n), rows = k, and r before them if it
             is isotropic; None where none is.
+        bulk: sqrt(d) G_l U, U the state's span: k columns in the basis of (X_l, the span of [s_w X - omega M], the
+            rest of the state's, the unseen): a normal block of r + r + k rows and a triangular root, the j-th column of
+            shape (2 r + k + j + 1, 1, n); None where there is no bulk.
     """
 
     written: Columns
     unseen: Columns
     read: Columns
     injected: Columns | None
+    bulk: Columns | None
 
 
 def gram_schmidt(columns: Columns) -> tuple[Columns, Columns]:
@@ -128,6 +132,7 @@ def draw_residual_layers(
     shown: int,
     context_dimension: int,
     injected: bool,
+    bulk: bool,
     isotropic: bool,
     dtype: str,
 ) -> Iterator[ResidualDraw]:
@@ -142,12 +147,14 @@ def draw_residual_layers(
         shown: k, columns of the state.
         context_dimension: m.
         injected: whether a frame is put in; it has a stream of its own, so that the others do not depend on this.
+        bulk: whether there is one; it has a stream of its own too.
         isotropic: whether that frame is uniform in R^d (its first r rows lie in the write frame) or across it.
         dtype: "float64" or "float32".
     """
     key = [seed, FAMILY, dimension, rank, shown]
     streams = [_Stream([*key, 0, block], dtype) for block in blocks]
     frames = [_Stream([*key, 1, context_dimension, isotropic, block], dtype) for block in blocks]
+    spreads = [_Stream([*key, 2, block], dtype) for block in blocks]
     space = dimension - rank
     for _ in range(depth):
         written, unseen = _corner(streams, space, rank, shown)
@@ -159,4 +166,25 @@ def draw_residual_layers(
             top, rest = _corner(frames, whole, here + basis, context_dimension)
             gone = np.zeros((shown - basis, *top[0].shape[1:]), dtype=top[0].dtype)
             frame = [np.concatenate([x, gone, y]) for x, y in zip(top, rest, strict=True)]
-        yield ResidualDraw(written, unseen, read, frame)
+        spread = _gaussian(spreads, dimension, rank, shown) if bulk else None
+        yield ResidualDraw(written, unseen, read, frame, spread)
+
+
+def _gaussian(streams: list[_Stream], dimension: int, rank: int, columns: int) -> Columns:
+    """A Gaussian matrix of d rows: 2 r + k of them seen, and a triangular root for the others (Bartlett).
+
+    Of the k rows in the state's own span those that do not exist, and the root of none, are 0.
+    """
+    own = min(columns, dimension - 2 * rank)
+    seen, left = 2 * rank + own, dimension - 2 * rank - own
+    found = []
+    for j in range(columns):
+        parts = []
+        for stream in streams:
+            entries = stream.normal((seen + min(j, left),))
+            gone = np.zeros((columns - own, BLOCK), dtype=entries.dtype)
+            last = stream.chi(left - j)[None] if j < left else gone[:0]
+            pad = np.zeros((seen + j + 1 - len(entries) - len(last), BLOCK), dtype=entries.dtype)
+            parts.append(np.concatenate([entries[:seen], gone, entries[seen:], last, pad]))
+        found.append(np.concatenate(parts, axis=-1)[:, None, :])
+    return found
