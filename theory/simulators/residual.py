@@ -39,8 +39,9 @@ def residual_spectra(
 ) -> ContextSpectra:
     """Spectra of the context Jacobians of residual chains, exact in law, in O(L r) a chain at any dimension.
 
-    Implements (T32). The state is [p; R], p = X_l^T J_l and R a triangular root of the Gram matrix of what lies across
-    X_l. The earliest injection in the direction w is one more column, the first, on a log-scale of its own.
+    Implements (T32): A_l = I + tau X_l C_l^T + gamma G_l, as `ResidualCells` has it. The state is [p; R], p = X_l^T J_l
+    and R a triangular root of the Gram matrix of what lies across X_l. The earliest injection in the direction w is
+    one more column, the first, on a log-scale of its own.
 
     All cells are run on the same random numbers: intervals within a cell are right, differences between cells are
     correlated. A chain depends on (seed, its number, dimension, rank, context_dimension, frame, dtype, share) alone.
