@@ -73,11 +73,11 @@ def studies() -> dict[str, SweepSpec | ResidualSweepSpec]:
         ),
         "residual": ResidualSweepSpec(
             strength=_logarithmic(0.1, 10.0, 25),
-            alignment=(0.05, 0.25, 0.5, 0.75, 0.95),
+            alignment=np.round(np.linspace(0.0, 0.96, 13), 12),
             persistence=(0.0, 0.5, 0.9),
             rank=(1, 4, 16),
             depth=(4, 12, 32),
-            dimension=(128, 1280),
+            dimension=(1280,),
             injections=("coherent", "random"),
             seeds=64,
         ),
