@@ -36,7 +36,7 @@ def found(frame, tag, scope, statement=""):
     rows = frame[
         (frame.tag == tag)
         & frame.scope.str.startswith(scope)
-        & ~frame.scope.str.endswith("on")
+        & ~frame.scope.str.endswith("chance")
         & frame.statement.str.contains(statement)
     ]
     assert len(rows) == 1, rows
@@ -82,6 +82,16 @@ def test_large_errors_leave_a_prediction_unresolved(swept):
     frame = verdicts(vague)
     assert found(frame, "T18", "kappa > xi").verdict == "unresolved"
     assert found(frame, "T34", "kappa > xi, all L and d").verdict == "unresolved"
+
+
+def test_cells_near_the_split_or_of_chance_alignment_are_judged_apart():
+    """At d = 128 chance aligns by 0.09: kappa = 0.02 grows faster than (T18) has it, kappa = 0.9 does not."""
+    data = sweep(replace(SPEC, alignment=(0.02, 0.9), gap=(0.01,), dimension=(128,), seeds=256, quantities=("early",)))
+    frame = verdicts(data)
+    rows = frame[(frame.tag == "T18") & frame.scope.str.startswith("kappa > xi")].set_index("scope")
+    assert list(rows["cells"]) == [2, 1]
+    assert list(rows["verdict"]) == ["refuted", "supported"]
+    assert rows["effect"].iloc[0] > 0.1
 
 
 def test_T21_is_not_asked_where_it_is_infinite(swept):

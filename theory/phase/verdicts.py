@@ -18,13 +18,16 @@ from theory.phase.limit_product import limit_product
 from theory.phase.width_verdicts import MEMORIES, SIDES, chains_of, memories, quantile, side_of, width_verdicts
 from theory.regimes.typical import typical_across_over_along, typical_growth, typical_log_ratio
 
-__all__ = ["RATE_TOLERANCE", "RATIO_TOLERANCE", "TURN_TOLERANCE", "verdicts"]
+__all__ = ["CHANCE", "RATE_TOLERANCE", "RATIO_TOLERANCE", "TURN_TOLERANCE", "verdicts"]
 
 RATE_TOLERANCE = 0.01
 """(T18): nats a layer by which a growth rate may differ."""
 
 RATIO_TOLERANCE = 0.05
 """(T19): fraction of the predicted rate of collapse by which the measured one may differ."""
+
+CHANCE = 10.0
+"""Larger of kappa and xi, in units of chance alignment (d - 1)^(-1/2), from which a cell is clear of it."""
 
 TURN_TOLERANCE = float(np.log(1.05))
 """(T20): how far ln(q / p) may lie from its prediction: a factor of 1.05."""
@@ -37,7 +40,8 @@ def verdicts(dataset: xr.Dataset, *, level: float = 0.95) -> pd.DataFrame:
 
     * (T18) rate: the slope of the mean of ln ||P_{L:2} u_1|| ("early") or ln ||P_L|| ("product") between the two
       greatest depths, against ln max(kappa, xi), at the greatest d; and against (T34) at every d.
-    * (T18) and (T19) once more for the cells whose q / p has forgotten its start, MEMORIES[0], at the lesser depth.
+    * (T18), (T19) and (T20) once more for the cells clear of the split and of chance: MEMORIES[0] at the lesser
+      depth, and the larger of kappa and xi at least CHANCE. Added after a first look; the tolerances are the same.
     * (T19) the slope of the mean of ln sigma_2 / sigma_1 of P_L likewise, over ln(xi / kappa): within 5 % of 1; where
       kappa <= xi, "no collapse", at most 0.01 nats a layer.
     * (T10) the median of ln sigma_2 / sigma_1 is at most the bound wherever kappa > kappa_c, at every d and L.
@@ -109,6 +113,14 @@ def _slope(
     return slope, (error[:, :, high] + error[:, :, low]) / layers, (int(low), int(high))
 
 
+def _with_clear(
+    here: NDArray[np.bool_], kappa: NDArray[Any], xi: NDArray[Any], d: NDArray[Any], depth: int
+) -> list[tuple[NDArray[np.bool_], str]]:
+    """A scope, and what of it is clear of the split and of chance, with words for it, where there is any."""
+    clear = here & (memories(kappa, xi, depth) >= MEMORIES[0]) & (np.maximum(kappa, xi) * np.sqrt(d - 1) >= CHANCE)
+    return [(here, "")] + ([(clear, ", clear of split and chance")] if clear.any() else [])
+
+
 def _rates(dataset: xr.Dataset, quantity: str, level: float) -> Iterator[Verdict]:
     found = _slope(dataset, *_totals(dataset, quantity))
     if found is None:
@@ -130,9 +142,9 @@ def _rates(dataset: xr.Dataset, quantity: str, level: float) -> Iterator[Verdict
             continue
         here = side & (d == d.max())
         statement = f"{what} grows by ln max(kappa, xi) a layer"
-        yield judge(
-            "T18", statement, f"{words}, d = {d.max()}, {layers}", away[here], error[here], level=level, **common
-        )
+        for mask, far in _with_clear(here, kappa, xi, d, int(depth[low])):
+            scope = f"{words}, d = {d.max()}, {layers}{far}"
+            yield judge("T18", statement, scope, away[mask], error[mask], level=level, **common)
         statement = f"{what} grows as T34 says at this depth"
         everywhere = side if quantity == "early" else here  # the product's is the limit d -> infinity
         scope = "all d" if quantity == "early" else f"d = {d.max()}"
@@ -179,8 +191,7 @@ def _collapse(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
         with np.errstate(divide="ignore", invalid="ignore"):
             relative, relative_error = slope / predicted - 1, spread / np.abs(predicted)
         here = side_of(kappa, xi, "attractor") & (d == d.max())
-        forgotten = memories(kappa, xi, depth[low]) >= MEMORIES[0]
-        for mask, far in ((here, ""), (here & forgotten, f", from {MEMORIES[0]:g} memories on")):
+        for mask, far in _with_clear(here, kappa, xi, d, int(depth[low])):
             yield judge(
                 "T19",
                 "sigma_2 / sigma_1 of P_L falls by xi / kappa a layer",
@@ -250,15 +261,16 @@ def _turned(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
     kappa, xi, d = _grids(dataset)
     with np.errstate(divide="ignore", invalid="ignore"):
         away = median - np.log(typical_across_over_along(kappa, xi))
-    here = side_of(kappa, xi, "attractor") & (d == d.max())
-    yield judge(
-        "T20",
-        "median q / p of P_{L:2} u_1 is xi s / sqrt(kappa^2 - xi^2)",
-        f"kappa > xi, d = {d.max()}, L = {dataset['depth'].to_numpy()[deepest]}",
-        away[here],
-        _median_error(dataset, low, high)[here],
-        tolerance=TURN_TOLERANCE,
-        unit="ln of a factor",
-        chains=chains_of(dataset),
-        level=level,
-    )
+    here, depth = side_of(kappa, xi, "attractor") & (d == d.max()), int(dataset["depth"].to_numpy()[deepest])
+    for mask, far in _with_clear(here, kappa, xi, d, depth):
+        yield judge(
+            "T20",
+            "median q / p of P_{L:2} u_1 is xi s / sqrt(kappa^2 - xi^2)",
+            f"kappa > xi, d = {d.max()}, L = {depth}{far}",
+            away[mask],
+            _median_error(dataset, low, high)[mask],
+            tolerance=TURN_TOLERANCE,
+            unit="ln of a factor",
+            chains=chains_of(dataset),
+            level=level,
+        )
