@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from theory.chains._requests import afford
 from theory.simulators.cells import PhaseCells
 from theory.simulators.ensemble import BULK, DIRECTION, FRAME, TURN, Draws, Numbers, directions, reading, rows_of, split
-from theory.simulators.runs import Request, Run
+from theory.simulators.runs import Request, Run, tile_room
 
 __all__ = ["dense_runs", "layer_of", "quarter_circle_values"]
 
@@ -147,7 +147,7 @@ def _read(state: Dense, *, early: bool) -> Any:
 
 def tiles(request: Request, cells: int) -> tuple[int, int]:
     """Cells and chains of one tile: a rule of the request alone."""
-    whole = TILE_BYTES if jax.default_backend() == "cpu" else ACCELERATOR_TILE_BYTES
+    whole = tile_room(TILE_BYTES, ACCELERATOR_TILE_BYTES)
     together = max(1, whole // (HELD * np.dtype(request.dtype).itemsize * request.dimension**2))
     chains = min(request.chains, max(1, together // min(cells, 16)), 256)
     return min(cells, max(1, together // chains)), chains
@@ -163,10 +163,11 @@ def dense_runs(cells: PhaseCells, request: Request, *, quarter_circle: bool = Fa
     item = np.dtype(request.dtype).itemsize
     afford(HELD * item * some * together * request.dimension**2, f"dense chains of dimension {request.dimension}")
     parts = [slice(begin, begin + some) for begin in range(0, len(cells), some)]
-    with jax.enable_x64(request.dtype == "float64"):
-        for begin in range(0, request.chains, together):
-            for part in parts:
-                yield _tile(cells, request, part, range(begin, begin + together), quarter_circle)
+    for begin in range(0, request.chains, together):
+        for part in parts:
+            with jax.enable_x64(request.dtype == "float64"):  # closed before the caller goes on
+                run = _tile(cells, request, part, range(begin, begin + together), quarter_circle)
+            yield run
 
 
 def _tile(cells: PhaseCells, request: Request, part: slice, chains: range, quarter_circle: bool) -> Run:

@@ -5,12 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from theory.simulators.cells import PhaseCells
 
-__all__ = ["Request", "Run"]
+__all__ = ["Request", "Run", "tile_room"]
+
+
+def tile_room(cached: int, accelerator: int) -> int:
+    """Bytes of one tile: on a CPU a fixed number, on an accelerator at most a quarter of what is free there.
+
+    Where the tile is cut by want of memory, a run on another device may differ by rounding.
+    """
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return cached
+    stats: Any = device.memory_stats() or {}
+    free = stats.get("bytes_limit", 4 * accelerator) - stats.get("bytes_in_use", 0)
+    return max(1, min(accelerator, free // 4))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
-from theory.chains._requests import afford
+from theory.chains._requests import afford, available_bytes
 from theory.simulators.cells import PhaseCells
 from theory.simulators.ensemble import DIRECTION, FRAME, PROBE, Draws, Numbers, directions, reading, rows_of, split
-from theory.simulators.runs import Request, Run
+from theory.simulators.runs import Request, Run, tile_room
 
 __all__ = ["structured_runs"]
 
@@ -115,41 +114,43 @@ def tiles(request: Request, cells: int) -> tuple[int, int]:
     item = np.dtype(request.dtype).itemsize
     # The state, as much again for its successor, and what each layer draws.
     rows = 2 * (request.carried + 1 + request.rank) + request.columns * request.context
-    whole = TILE_BYTES if jax.default_backend() == "cpu" else ACCELERATOR_TILE_BYTES
+    whole = tile_room(TILE_BYTES, ACCELERATOR_TILE_BYTES)
     together = max(1, whole // (item * request.dimension * rows))
     chains = min(request.chains, max(1, together // min(cells, 16)), 256)
     return min(cells, max(1, together // chains)), chains
 
 
-def tile_bytes(request: Request, cells: int) -> int:
-    """Memory of the largest tile, with the random numbers of its segment and the states of all cells."""
+def tile_bytes(request: Request, some: int, chains: int) -> tuple[int, int]:
+    """Memory of the random numbers of a segment and the work on one tile, and of what each further tile keeps."""
     item, d = np.dtype(request.dtype).itemsize, request.dimension
-    some, chains = tiles(request, cells)
-    length = segments(request.depths[-1])[0]
-    drawn = length * chains * d * (1 + request.rank + request.columns * request.context)
-    held = cells * chains * d * (request.carried + 1 + request.rank)
-    width = d if not request.rank else (1 + request.rank) ** 2
-    kept = cells * chains * request.depths[-1] * width if request.product else 0
-    return item * (2 * drawn + 2 * held + 4 * some * chains * d * (request.carried + 1)) + 8 * kept
+    drawn = segments(request.depths[-1])[0] * chains * d * (1 + request.rank + request.columns * request.context)
+    state = some * chains * d * (request.carried + 1 + request.rank)
+    width = (1 + request.rank) ** 2 if request.rank else d
+    kept = some * chains * request.depths[-1] * width * request.product
+    return item * (2 * drawn + 4 * state), item * state + 2 * 8 * kept
 
 
 def structured_runs(cells: PhaseCells, request: Request) -> Iterator[Run]:
     """The chains of every cell, a tile at a time.
 
+    Cells share a segment's random numbers, so that the states of all are held between segments; where free memory does
+    not hold them, as many cells at a time as it does, from the same numbers drawn anew.
+
     Raises:
         ValueError: stating the bytes, if a tile would not fit in free memory.
     """
-    afford(tile_bytes(request, len(cells)), f"a tile of structured chains of dimension {request.dimension}")
     some, together = tiles(request, len(cells))
-    lengths = segments(request.depths[-1])
-    wanted = np.zeros(sum(lengths), dtype=bool)
-    wanted[np.asarray(request.depths) - 1] = True
-    draws = Draws(request.seed, request.dimension, request.dtype)
+    work, each = tile_bytes(request, some, together)
+    afford(work + each, f"a tile of structured chains of dimension {request.dimension}")
     parts = [slice(begin, begin + some) for begin in range(0, len(cells), some)]
-    with jax.enable_x64(request.dtype == "float64"):
-        for begin in range(0, request.chains, together):
-            chains = range(begin, begin + together)  # beyond n: drawn and dropped, so that one shape is compiled
-            yield from _tile_of_chains(cells, request, draws, parts, chains, lengths, wanted)
+    held = max(1, (available_bytes() - work) // (2 * each))
+    draws = Draws(request.seed, request.dimension, request.dtype)
+    for begin in range(0, request.chains, together):
+        chains = range(begin, begin + together)  # beyond n: drawn and dropped, so that one shape is compiled
+        for first in range(0, len(parts), held):
+            with jax.enable_x64(request.dtype == "float64"):  # closed before the caller goes on
+                runs = _tile_of_chains(cells, request, draws, parts[first : first + held], chains)
+            yield from runs
 
 
 def _tile_of_chains(
@@ -158,9 +159,10 @@ def _tile_of_chains(
     draws: Draws,
     parts: list[slice],
     chains: range,
-    lengths: list[int],
-    wanted: NDArray[np.bool_],
-) -> Iterator[Run]:
+) -> list[Run]:
+    lengths = segments(request.depths[-1])
+    wanted = np.zeros(sum(lengths), dtype=bool)
+    wanted[np.asarray(request.depths) - 1] = True
     framed = request.inject and bool((cells.injected > 0).any())
     numbers = [Numbers.of(cells, part, request.dtype, request.unit(cells)) for part in parts]
     states = [_start(request, draws, part.stop - part.start, chains) for part in parts]
@@ -182,12 +184,14 @@ def _tile_of_chains(
                 )
             )
         done += length
+    runs = []
     for part, pieces in zip(parts, found, strict=True):
         leaves = [np.concatenate(leaf) for leaf in zip(*(small for small, _ in pieces), strict=True)]
         kept = None
         if request.product:
             kept = np.moveaxis(np.concatenate([rows for _, rows in pieces])[: request.depths[-1]], 0, 2)
-        yield request.run(cells, part, chains, leaves, kept, 0)
+        runs.append(request.run(cells, part, chains, leaves, kept, 0))
+    return runs
 
 
 def _start(request: Request, draws: Draws, cells: int, chains: range) -> State:
