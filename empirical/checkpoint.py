@@ -1,4 +1,4 @@
-"""A Whisper checkpoint, loaded strictly or not at all.
+"""A Whisper checkpoint, loaded strictly or not at all: a directory, a model of the hub, or one of OpenAI's `.pt` files.
 
 `from_pretrained` fills missing tensors with random numbers and only warns, and a file full of NaN loads. A measurement
 of such a model would look like any other, so here each of these is an error that names the tensors.
@@ -8,73 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from empirical import hub
+from empirical import hub, openai_checkpoint, openai_tokens
 from empirical.audio import SAMPLE_RATE_HZ
+from empirical.checkpoint_errors import CheckpointError, first_line, listed
+from empirical.checkpoint_files import read_json, refuse_adapter, sha256_of, stored_dtypes, weight_files
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and half of what this package does goes without it
     from transformers import (
+        GenerationConfig,
         WhisperFeatureExtractor,
         WhisperForConditionalGeneration,
         WhisperProcessor,
         WhisperTokenizer,
     )
 
+__all__ = [
+    "DTYPES",
+    "Checkpoint",
+    "CheckpointError",
+    "from_model",
+    "load_checkpoint",
+    "quiet_transformers",
+]
+
 DTYPES = MappingProxyType({"float32": torch.float32, "float64": torch.float64})
-
-_INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-_NAMES_SHOWN = 3
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be measured.
-
-    Attributes:
-        code: one of `CODES`.
-        message: one line; two for "unreachable": what was tried, and how to pass a directory.
-    """
-
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
-        {
-            "missing": "no such directory, and not the id of a model on the hub",
-            "unreachable": "a hub id, not in the local cache, and the hub cannot be reached",
-            "not_found": "a hub id that the hub does not know or does not give out",
-            "not_a_directory": "a file where a checkpoint directory was expected",
-            "missing_file": "a directory without one of the files of a checkpoint",
-            "bad_config": "a JSON file of the checkpoint that cannot be read",
-            "not_whisper": "a model of another architecture",
-            "bad_weights": "a weight file that cannot be read",
-            "missing_tensors": "tensors of the architecture that the weight files do not have",
-            "unexpected_tensors": "tensors in the weight files that the architecture does not have",
-            "mismatched_tensors": "tensors of another shape than the config says",
-            "non_finite": "tensors with NaN or infinite values",
-            "wrong_mels": "a feature extractor with another number of mel bins than the model",
-            "wrong_window": "a feature extractor whose frames do not fill the encoder's positions",
-            "wrong_sample_rate": "a feature extractor for another rate than 16 kHz",
-            "bad_tokenizer": "a tokenizer that cannot be read or has more tokens than the model",
-        }
-    )
-
-    def __init__(self, code: str, message: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of CheckpointError.CODES; got {code!r}")
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[CheckpointError], tuple[str, str]]:
-        return (type(self), (self.code, self.message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +52,18 @@ class Checkpoint:
         processor: feature extractor and tokenizer together.
         feature_extractor: audio to log-mel.
         tokenizer: text to ids.
-        name: last part of the directory's or the hub id's name.
+        name: last part of the directory's or the hub id's name; a file's without its suffix.
         ref: what was asked for.
         sha256: of the weight file; of the list of names and hashes where there are several.
+        commit: of a hub model, the full hash of the commit that its files are of; "" for what was not of the hub.
         window_s: length of the audio window, seconds.
         window_samples: the same in samples at 16 kHz.
         dtype: "float32" or "float64".
-        notes: codes of what was done on loading: "upcast:float16", "no_generation_config", "dither_off".
+        notes: codes of what was done on loading: "upcast:float16" and "upcast:bfloat16" (stored in half precision),
+            "no_generation_config", "dither_off", "own_proj_out" (the file has an output projection of its own where
+            the config ties it to the embedding), "commit:HASH", and of a `.pt` "openai_format", "tokenizer:FILE",
+            "generation_defaults" (no generation_config.json beside it) and "head_size:N" (not OpenAI's 64: no tensor
+            shows the number of heads).
     """
 
     model: WhisperForConditionalGeneration
@@ -106,52 +77,69 @@ class Checkpoint:
     window_samples: int
     dtype: str
     notes: tuple[str, ...]
+    commit: str = ""
 
     def with_model(self, model: WhisperForConditionalGeneration, *notes: str) -> Checkpoint:
         """The same checkpoint around another model of the same config (a null model, say), marked by notes."""
         return dataclasses.replace(self, model=model.eval().requires_grad_(False), notes=(*self.notes, *notes))
 
 
-def load_checkpoint(ref: str | Path, *, dtype: str = "float32", revision: str | None = None) -> Checkpoint:
-    """Load a Whisper from a directory, or from the hub by its id ("openai/whisper-tiny").
+def load_checkpoint(
+    ref: str | Path, *, dtype: str = "float32", revision: str | None = None, companion: str | Path | None = None
+) -> Checkpoint:
+    """Load a Whisper from a directory, from one of OpenAI's `.pt` files, or from the hub by its id.
 
     Args:
-        ref: a checkpoint directory of `WhisperForConditionalGeneration`, or a hub id where no such path exists. A
-            model of the hub is taken from the local cache if it is complete there.
+        ref: a checkpoint directory of `WhisperForConditionalGeneration`; a `.pt` file; or a hub id where no such path
+            exists, "openai/whisper-tiny", with "@" and a revision behind it if it is to be pinned there. A model of
+            the hub is taken from the local cache if it is complete there.
         dtype: "float32" or "float64"; half precision is cast up, with a note.
         revision: branch, tag or commit of a hub model.
+        companion: for a `.pt`, the directory with its tokenizer (tokenizer.json, vocab.json, or OpenAI's
+            multilingual.tiktoken or gpt2.tiktoken), and, where they are to stand instead of OpenAI's defaults,
+            generation_config.json and preprocessor_config.json. By default the tokenizer is looked for beside the
+            file, in the directory of its name without the suffix, and in OpenAI's package where that is installed.
 
     Raises:
         CheckpointError: with one of `CheckpointError.CODES`.
-        ValueError: for another dtype.
+        ValueError: for another dtype, a revision of what is no hub id, a companion of what is no `.pt`.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
-    directory = _directory(str(ref), revision)
-    config = _read_json(directory, "config.json")
+    path = Path(ref)
+    pickled = path.is_file() and path.suffix in openai_checkpoint.SUFFIXES
+    if companion is not None and not pickled:
+        raise ValueError(f"companion belongs to a .pt file; got {str(ref)!r}")
+    if path.exists() and revision is not None:
+        raise ValueError(f"revision must be of a hub id; got the path {str(ref)!r}")
+    if pickled:
+        return _load_openai(path, dtype, None if companion is None else Path(companion))
+    name, directory, commit = _directory(str(ref), revision)
+    refuse_adapter(str(ref), directory)
+    config = read_json(directory, "config.json")
     if config.get("model_type") != "whisper":
         found = config.get("model_type", "no model type")
         raise CheckpointError("not_whisper", f"{ref}: config.json must be of model_type 'whisper'; got {found!r}")
     weights = weight_files(directory)
+    stored = stored_dtypes(str(ref), weights)
     with quiet_transformers():
         feature_extractor = _feature_extractor(directory)
         tokenizer = _tokenizer(directory)
         _check_agreement(str(ref), config, feature_extractor, tokenizer)
-        model = _model(str(ref), directory, dtype)
-    notes = [f"upcast:{kind}" for kind in _stored_dtypes(weights) if kind not in ("float32", "float64")]
+        model = _model(str(ref), directory, dtype, config)
+    notes = _upcasts(set(stored.values()))
+    if model.config.tie_word_embeddings and model.proj_out.weight is not model.model.decoder.embed_tokens.weight:
+        notes.append("own_proj_out")
     if (directory / "generation_config.json").is_file():
-        _read_json(directory, "generation_config.json")  # transformers would fall back in silence on a broken one
+        read_json(directory, "generation_config.json")  # transformers would fall back in silence on a broken one
     else:
         notes.append("no_generation_config")
-    return from_model(
-        model,
-        feature_extractor,
-        tokenizer,
-        name=Path(str(ref)).name if Path(str(ref)).name not in ("", ".", "..") else directory.resolve().name,
-        ref=str(ref),
-        sha256=_sha256(weights),
-        notes=notes,
+    if commit:
+        notes.append(f"commit:{commit}")
+    loaded = from_model(
+        model, feature_extractor, tokenizer, name=name, ref=str(ref), sha256=sha256_of(weights), notes=notes
     )
+    return dataclasses.replace(loaded, commit=commit)
 
 
 def from_model(
@@ -198,24 +186,6 @@ def from_model(
     )
 
 
-def weight_files(directory: Path) -> list[Path]:
-    """The files that hold a checkpoint's weights, in the order in which they are looked for: safetensors first.
-
-    Raises:
-        CheckpointError: "missing_file" or "bad_config".
-    """
-    for single, index in zip(_WEIGHT_FILES, _INDEX_FILES, strict=True):
-        if (directory / single).is_file():
-            return [directory / single]
-        if (directory / index).is_file():
-            names = sorted(set(_read_json(directory, index).get("weight_map", {}).values()))
-            for name in names:
-                if not (directory / name).is_file():
-                    raise CheckpointError("missing_file", f"{directory}: {index} names {name}, which is not there")
-            return [directory / name for name in names]
-    raise CheckpointError("missing_file", f"{directory}: no model.safetensors (nor pytorch_model.bin) in it")
-
-
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep transformers' warnings and progress bars off our user's terminal: what matters of them is an error here."""
@@ -234,35 +204,73 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _directory(ref: str, revision: str | None) -> Path:
+def _load_openai(path: Path, dtype: str, companion: Path | None) -> Checkpoint:
+    weights = openai_checkpoint.read_openai(path)
+    dims = weights.dims
+    file = openai_tokens.find_companion(path, dims, companion)
+    notes = [*_upcasts(weights.dtypes), "openai_format", f"tokenizer:{file.name}"]
+    heads = {dims.n_audio_state // dims.n_audio_head, dims.n_text_state // dims.n_text_head}
+    notes += [f"head_size:{size}" for size in sorted(heads - {openai_checkpoint.HEAD_SIZE})]
+    with quiet_transformers():
+        whole = file.suffix != ".tiktoken"
+        tokenizer = _tokenizer(file.parent) if whole else openai_tokens.tokenizer_of(file, dims)
+        has_features = (file.parent / "preprocessor_config.json").is_file()
+        features = _feature_extractor(file.parent) if has_features else openai_tokens.feature_extractor_of(dims)
+        config = openai_checkpoint.config_of(dims)
+        _check_agreement(str(path), config.to_dict(), features, tokenizer)
+        if (file.parent / "generation_config.json").is_file():
+            generation = _generation_config(file.parent)
+            openai_tokens.check_start(file.parent, generation, tokenizer)
+        else:
+            generation = openai_tokens.generation_defaults(path, dims, tokenizer)
+            notes.append("generation_defaults")
+        model = openai_checkpoint.build_model(weights, config, DTYPES[dtype])
+        _set_generation(model, generation)
+    return from_model(model, features, tokenizer, name=path.stem, ref=str(path), sha256=sha256_of([path]), notes=notes)
+
+
+def _set_generation(model: WhisperForConditionalGeneration, generation: GenerationConfig) -> None:
+    """The generation config, and the ids that the model's own config repeats of it."""
+    model.generation_config = generation
+    for name in ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(model.config, name, getattr(generation, name))
+
+
+def _generation_config(directory: Path) -> GenerationConfig:
+    from transformers import GenerationConfig
+
+    read_json(directory, "generation_config.json")
+    try:
+        return GenerationConfig.from_pretrained(directory, local_files_only=True)
+    except Exception as error:  # whatever a broken file makes of this library, it is one error here
+        detail = f"its generation config does not load ({first_line(error)})"
+        raise CheckpointError("bad_config", f"{directory}: {detail}") from None
+
+
+def _directory(ref: str, revision: str | None) -> tuple[str, Path, str]:
+    """The name of what was asked for, the directory that holds it, and its commit if it is of the hub."""
     path = Path(ref)
     if path.is_dir():
-        return path
+        return path.name if path.name not in ("", ".", "..") else path.resolve().name, path, ""
     if path.exists():
-        raise CheckpointError("not_a_directory", f"{ref}: a checkpoint is a directory, this is a file")
-    if not hub.looks_like_id(ref):
-        raise CheckpointError("missing", f"{ref}: no such directory, and not an id of the form owner/name")
+        detail = "a checkpoint is a directory or a .pt file of OpenAI's; this is another file"
+        raise CheckpointError("not_a_directory", f"{ref}: {detail}")
+    model, pinned = hub.split_revision(ref)
+    if not hub.looks_like_id(model):
+        detail = "no such directory or .pt file, and not an id of the form owner/name or owner/name@revision"
+        raise CheckpointError("missing", f"{ref}: {detail}")
+    if revision is not None and pinned is not None and revision != pinned:
+        raise ValueError(f"revision must be the one in {ref!r} where there is one; got {revision!r}")
+    pinned = pinned if revision is None else revision
     try:
-        return hub.fetch(ref, revision)
+        directory = hub.fetch(model, pinned)
     except hub.HubError as error:
         if error.reached:
-            raise CheckpointError("not_found", f"{ref}: {error}") from None
+            raise CheckpointError("no_revision" if error.revision else "not_found", f"{model}: {error}") from None
         tried = f"{ref}: neither a directory here nor in the local cache, and the hub did not answer ({error})"
         advice = "without network, pass the directory of a downloaded checkpoint: --model /path/to/whisper-tiny"
         raise CheckpointError("unreachable", f"{tried}\n{advice}") from None
-
-
-def _read_json(directory: Path, name: str) -> dict[str, Any]:
-    path = directory / name
-    if not path.is_file():
-        raise CheckpointError("missing_file", f"{directory}: no {name} in it")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError("bad_config", f"{path}: not readable as JSON ({_line(error)})") from None
-    if not isinstance(content, dict):
-        raise CheckpointError("bad_config", f"{path}: must hold a JSON object")
-    return content
+    return model.split("/")[1], directory, hub.commit_of(directory)
 
 
 def _feature_extractor(directory: Path) -> WhisperFeatureExtractor:
@@ -275,7 +283,7 @@ def _feature_extractor(directory: Path) -> WhisperFeatureExtractor:
         return WhisperFeatureExtractor.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # whatever a broken file makes of this library, it is one error here
         raise CheckpointError(
-            "bad_config", f"{directory}: its feature extractor does not load ({_line(error)})"
+            "bad_config", f"{directory}: its feature extractor does not load ({first_line(error)})"
         ) from None
 
 
@@ -287,10 +295,12 @@ def _tokenizer(directory: Path) -> WhisperTokenizer:
     try:
         return WhisperTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # as above
-        raise CheckpointError("bad_tokenizer", f"{directory}: its tokenizer does not load ({_line(error)})") from None
+        raise CheckpointError(
+            "bad_tokenizer", f"{directory}: its tokenizer does not load ({first_line(error)})"
+        ) from None
 
 
-def _model(ref: str, directory: Path, dtype: str) -> WhisperForConditionalGeneration:
+def _model(ref: str, directory: Path, dtype: str, config: Mapping[str, Any]) -> WhisperForConditionalGeneration:
     from transformers import WhisperForConditionalGeneration
 
     try:
@@ -304,7 +314,7 @@ def _model(ref: str, directory: Path, dtype: str) -> WhisperForConditionalGenera
             output_loading_info=True,
         )
     except Exception as error:  # as above
-        raise CheckpointError("bad_weights", f"{ref}: its weights do not load ({_line(error)})") from None
+        raise CheckpointError("bad_weights", f"{ref}: its weights do not load ({first_line(error)})") from None
     model, info = loaded
     for key, code, words in (
         ("mismatched_keys", "mismatched_tensors", "have another shape than the config says"),
@@ -313,7 +323,13 @@ def _model(ref: str, directory: Path, dtype: str) -> WhisperForConditionalGenera
     ):
         if info[key]:
             names = sorted(each if isinstance(each, str) else each[0] for each in info[key])
-            raise CheckpointError(code, f"{ref}: {_listed(names)} {words}")
+            kinds = config.get("architectures") or ["WhisperForConditionalGeneration"]
+            if not {"WhisperForConditionalGeneration", "WhisperModel"} & set(kinds):
+                detail = (
+                    f"must be a WhisperForConditionalGeneration; got {listed(kinds)}, where {listed(names)} {words}"
+                )
+                raise CheckpointError("not_whisper", f"{ref}: {detail}")
+            raise CheckpointError(code, f"{ref}: {listed(names)} {words}")
     return model
 
 
@@ -342,40 +358,8 @@ def _check_finite(ref: str, model: WhisperForConditionalGeneration) -> None:
     tensors = [*model.named_parameters(), *model.named_buffers()]
     bad = sorted(name for name, tensor in tensors if not torch.isfinite(tensor).all())
     if bad:
-        raise CheckpointError("non_finite", f"{ref}: NaN or infinite values in {_listed(bad)}")
+        raise CheckpointError("non_finite", f"{ref}: NaN or infinite values in {listed(bad)}")
 
 
-def _stored_dtypes(weights: list[Path]) -> list[str]:
-    """Floating-point types of the stored tensors; none for files that are not safetensors."""
-    from safetensors import safe_open
-
-    names = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-    found: set[str] = set()
-    for path in weights:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - not a mapping
-            found |= {names.get(str(kind), str(kind).lower()) for kind in kinds}
-    return sorted(found)
-
-
-def _sha256(weights: list[Path]) -> str:
-    digests: list[tuple[str, str]] = []
-    for path in weights:
-        with open(path, "rb") as file:
-            digests.append((path.name, hashlib.file_digest(file, "sha256").hexdigest()))
-    if len(digests) == 1:
-        return digests[0][1]
-    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in digests).encode()).hexdigest()
-
-
-def _listed(names: list[str]) -> str:
-    """ "a, b, c and 4 more"."""
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _line(error: BaseException) -> str:
-    """An error's first line, shortened."""
-    lines = str(error).strip().splitlines() or [""]
-    return (lines[0][:160] or type(error).__name__).rstrip(". ")
+def _upcasts(kinds: Iterable[str]) -> list[str]:
+    return [f"upcast:{kind}" for kind in sorted(kinds) if kind not in ("float32", "float64")]

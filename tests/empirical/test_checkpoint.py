@@ -150,7 +150,8 @@ def test_pickled_weights_are_read_without_executing_them(copy: Path) -> None:
             return (Path.touch, (copy / "executed",))
 
     torch.save({"x": Payload()}, copy / "pytorch_model.bin")
-    assert error_of(copy).code == "bad_weights"
+    error = error_of(copy)
+    assert error.code == "holds_code" and "pathlib" in error.message and "\n" not in error.message
     assert not (copy / "executed").exists()
 
 
