@@ -82,7 +82,8 @@ class Family:
         level: float,
     ) -> tuple[Summary, NDArray[np.bool_]]:
         """Summaries of cells, NaN where they cannot be simulated, and which those are."""
-        every = sorted({*depths, *map(half_depth, depths), *([1] if self.early else [])})
+        first = {1} if self.early else set[int]()
+        every = sorted(first.union(depths, map(half_depth, depths)))
         whole = {name: np.full((3, len(depths), pair.size), np.nan) for name in self.names}
         failed = np.ones(pair.size, dtype=bool)
         for which, found in self.run(size, pair, every):

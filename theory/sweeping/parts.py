@@ -9,22 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.phase.critical_context import half_depth
 from theory.simulators.choose import Choice, choose
-from theory.simulators.draws import BLOCK
-from theory.sweeping.contexts import EVALUATIONS, FILL, MARGIN, context_part
-from theory.sweeping.layout import TRANSITIONS, variables
-from theory.sweeping.products import PIECE_BYTES, early_part, product_part, simulator_name
-from theory.sweeping.residuals import residual_part, residual_rate
+from theory.sweeping.contexts import context_part
+from theory.sweeping.costs import (
+    CELL_S,
+    DRAW_S,
+    chains_drawn,
+    context_bytes,
+    context_seconds,
+    layers_with_search,
+    product_rate,
+    residual_rate,
+)
+from theory.sweeping.layout import variables
+from theory.sweeping.products import early_part, product_part, simulator_name
+from theory.sweeping.residuals import residual_part
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, injections_of
 
 __all__ = ["Part", "compute_part", "parts_of", "place", "simulators"]
 
-CHAIN_LAYERS = 8_000_000
-"""Layers of chains in one part, about: a second or two of work, which is what an interruption may lose."""
+PART_S = 2.5
+"""Seconds of work in one part, about: what an interruption may lose."""
 
-CONTEXT_S = {1: 6e-8, 2: 1.4e-7}
-"""Seconds of one core for a layer of a chain of J_L, by context directions, medians and all: measured in sweeps."""
+SHARING = 12
+"""Cells in a part at least, where they share their draws, which cost as much as that many cells."""
 
 COORDINATE_BYTES = 256 * 2**20
 """Of the coordinates of products in one part."""
@@ -84,28 +92,29 @@ def parts_of(spec: SweepSpec | ResidualSweepSpec) -> Iterator[Part]:
         yield from _residuals(spec)
         return
     chosen = simulators(spec)
-    drawn = _drawn(spec)
     for j, dimension in enumerate(spec.dimension):
         if "product" in spec.quantities:
             yield from _products(spec, j, dimension, chosen["product", dimension])
         if "early" in spec.quantities:
-            seconds, held = _rate(chosen["early", dimension], CONTEXT_S[1])
-            layers = drawn * max(spec.depth)
-            for a, g in _blocks(len(spec.alignment), len(spec.gap), layers):
+            choice = chosen["early", dimension]
+            layers = chains_drawn(spec) * max(spec.depth)
+            pair_s = layers * _rate(choice, CELL_S[1])
+            for a, g in _blocks(len(spec.alignment), len(spec.gap), pair_s, _least(choice)):
                 cells = (a[1] - a[0]) * (g[1] - g[0])
                 at = {"alignment": a, "gap": g, "dimension": (j, j + 1)}
-                size = cells * spec.seeds * len(spec.depth) * 8 * 12 + held
-                yield Part(f"early-{_label(at)}", "early", at, cells * spec.seeds, cells * layers * seconds, size)
+                seconds = cells * pair_s + layers * DRAW_S[1]
+                size = cells * spec.seeds * len(spec.depth) * 8 * 12 + _held(choice)
+                yield Part(f"early-{_label(at)}", "early", at, cells * spec.seeds, seconds, size)
         for i in range(len(spec.injections)):
-            seconds, held = _rate(chosen["context", dimension], CONTEXT_S[spec.context_dimension])
+            choice = chosen["context", dimension]
             gains = sum(gain > 0 for gain in spec.gain)
-            layers = _layers_with_search(spec, gains)
-            for a, g in _blocks(len(spec.alignment), len(spec.gap), layers):
+            pair_s = layers_with_search(spec, gains) * _rate(choice, CELL_S[spec.context_dimension])
+            for a, g in _blocks(len(spec.alignment), len(spec.gap), pair_s, _least(choice)):
                 cells = (a[1] - a[0]) * (g[1] - g[0])
                 at = {"injection": (i, i + 1), "alignment": a, "gap": g, "dimension": (j, j + 1)}
-                size = _context_bytes(spec, cells, gains) + held
-                name = f"context-{_label(at)}"
-                yield Part(name, "context", at, cells * gains * spec.seeds, cells * layers * seconds, size)
+                seconds, size = context_seconds(spec, choice, cells, gains), context_bytes(spec, cells, gains)
+                name, chains = f"context-{_label(at)}", cells * gains * spec.seeds
+                yield Part(name, "context", at, chains, seconds, size + _held(choice))
 
 
 def compute_part(spec: SweepSpec | ResidualSweepSpec, part: Part) -> dict[str, NDArray[Any]]:
@@ -137,76 +146,60 @@ def _products(spec: SweepSpec, j: int, dimension: int, choice: Choice | str) -> 
     for depth in depths:
         layers = max(spec.depth[slice(*depth)])
         width = min(dimension, layers + 1)
-        seconds, held = _rate(choice, 3e-7 + 9e-9 * width**2)
+        seconds = _rate(choice, product_rate(width))
         if reduced:
             a_step = max(1, COORDINATE_BYTES // (8 * spec.seeds * layers * width))
             g_step = 1
         else:
             width, g_step = 0, len(spec.gap)
-            a_step = max(1, CHAIN_LAYERS // (spec.seeds * layers * len(spec.gap)))
+            a_step = max(1, int(PART_S / (spec.seeds * layers * len(spec.gap) * seconds)) if seconds else 1)
         for a in _cuts(len(spec.alignment), a_step):
             for g in _cuts(len(spec.gap), g_step):
                 cells = (a[1] - a[0]) * (g[1] - g[0])
                 at = {"alignment": a, "gap": g, "depth": depth, "dimension": (j, j + 1)}
-                size = 3 * 8 * (a[1] - a[0]) * spec.seeds * layers * width + cells * spec.seeds * 8 * 12
-                size += cells * len(spec.gain) * (8 * 8 + spec.seeds * 9) + held
+                size = 4 * 8 * (a[1] - a[0]) * spec.seeds * layers * width + cells * spec.seeds * 8 * 12
+                size += cells * len(spec.gain) * (8 * 8 + spec.seeds * 9) + _held(choice)
                 chains = cells * spec.seeds
                 yield Part(f"product-{_label(at)}", "product", at, chains, chains * layers * seconds, size)
 
 
-def _rate(choice: Choice | str, columns_s: float) -> tuple[float, int]:
-    """Seconds a chain-layer, and bytes held beside the results; nothing where there is no simulator.
-
-    Args:
-        choice: of the simulator.
-        columns_s: what this sweep measured of the reduced simulator.
-    """
+def _rate(choice: Choice | str, reduced: float) -> float:
+    """Seconds a chain-layer, where `reduced` is the rate of the reduced simulator; 0 where there is no simulator."""
     if isinstance(choice, str):
-        return 0.0, 0
-    return (columns_s if choice.name == "reduced" else choice.seconds), choice.bytes
+        return 0.0
+    return reduced if choice.name == "reduced" else choice.seconds
+
+
+def _held(choice: Choice | str) -> int:
+    """Bytes held beside the results."""
+    return 0 if isinstance(choice, str) else choice.bytes
 
 
 def _residuals(spec: ResidualSweepSpec) -> Iterator[Part]:
     sizes = len(spec.strength)
     for j in range(len(spec.dimension)):
         for k, rank in enumerate(spec.rank):
-            # A layer of rank r costs as much as `weight` of rank 1.
-            weight = residual_rate(rank) / residual_rate(1)
-            layers = weight * _layers_with_search(spec, sizes)
+            pair_s = layers_with_search(spec, sizes) * residual_rate(rank)
             for i in range(len(spec.injections)):
-                for a, p in _blocks(len(spec.alignment), len(spec.persistence), layers):
+                for a, p in _blocks(len(spec.alignment), len(spec.persistence), pair_s, 1):
                     cells = (a[1] - a[0]) * (p[1] - p[0])
                     at = {"injection": (i, i + 1), "alignment": a, "persistence": p}
                     at |= {"rank": (k, k + 1), "dimension": (j, j + 1)}
-                    seconds, chains = cells * layers * residual_rate(1), cells * sizes * spec.seeds
-                    size = _context_bytes(spec, cells, sizes)
+                    seconds, chains = cells * pair_s, cells * sizes * spec.seeds
+                    size = context_bytes(spec, cells, sizes)
                     yield Part(f"residual-{_label(at)}", "residual", at, chains, seconds, size)
 
 
-def _drawn(spec: SweepSpec | ResidualSweepSpec) -> int:
-    """Chains a cell that are run: the reduced simulators draw whole blocks."""
-    return -(-spec.seeds // BLOCK) * BLOCK
+def _least(choice: Choice | str) -> int:
+    return SHARING if not isinstance(choice, str) and choice.name == "reduced" else 1
 
 
-def _layers_with_search(spec: SweepSpec | ResidualSweepSpec, sizes: int) -> float:
-    """Chain-layers of one pair: the map over so many sizes, the scan beyond it, and the steps to every crossing."""
-    scan = 2 * MARGIN / FILL + 2
-    steps = 3 * len(TRANSITIONS) * EVALUATIONS * sum(spec.depth)
-    return _drawn(spec) * ((sizes + scan) * max(spec.depth) + steps)
-
-
-def _context_bytes(spec: SweepSpec | ResidualSweepSpec, cells: int, sizes: int) -> int:
-    """Held while a part of J_L is computed: a piece of spectra with its sorted copies, and the summaries."""
-    every = len({*spec.depth, *map(half_depth, spec.depth)})
-    piece = min(PIECE_BYTES, cells * sizes * spec.seeds * every * 48)
-    return 4 * piece + cells * sizes * len(spec.depth) * 8 * 60
-
-
-def _blocks(first: int, second: int, layers: float) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Rectangles of two axes of about `CHAIN_LAYERS`, where one pair of their values costs `layers`."""
-    pairs = max(1, int(CHAIN_LAYERS // layers))
-    step = min(second, pairs)
-    for a in _cuts(first, max(1, pairs // step)):
+def _blocks(first: int, second: int, pair_s: float, least: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Rectangles of two axes of about `PART_S`, where one pair of their values costs `pair_s`; even pieces."""
+    pairs = min(max(least, int(PART_S / pair_s) if pair_s > 0 else first * second), first * second)
+    step = -(-second // -(-second // pairs))
+    rows = max(1, pairs // step)
+    for a in _cuts(first, -(-first // -(-first // rows))):
         for b in _cuts(second, step):
             yield a, b
 

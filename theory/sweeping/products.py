@@ -12,6 +12,7 @@ from theory.phase._crossing import order_values
 from theory.simulators.cells import PhaseCells
 from theory.simulators.simulate import Simulation, simulate
 from theory.sweeping._statistics import mean_and_error, spread_and_error
+from theory.sweeping.identity import resolved_engine
 from theory.sweeping.spec import SweepSpec
 
 __all__ = ["SIMULATION_ERRORS", "early_part", "product_part", "simulated", "simulator_name"]
@@ -153,7 +154,7 @@ def simulated(
         "frame": frame,
         "dtype": spec.dtype,
         "simulator": simulator_name(spec),
-        "engine": spec.engine,
+        "engine": resolved_engine(spec),
     }
     size = cell_bytes or 6 * 8 * len(depths) * spec.seeds
     step = max(1, PIECE_BYTES // size)
@@ -176,9 +177,11 @@ PIECE_BYTES = 64 * 2**20
 def _padded(piece: NDArray[np.intp], options: dict[str, Any]) -> NDArray[np.intp]:
     """As many cells as the next power of two for simulators that are compiled for a number of cells: a search asks for
     ever fewer, and compiling takes seconds. The cells added repeat the last."""
-    if options["simulator"] == "reduced":
+    compiled = options["engine"] == "jax" and options["quantities"] == ("context",)
+    if options["simulator"] == "reduced" and not compiled:
         return piece
-    size = 1 << (piece.size - 1).bit_length()
+    least = 32 if options["simulator"] == "reduced" else 1  # whose programs take longest to compile
+    size = max(least, 1 << (piece.size - 1).bit_length())
     return np.concatenate([piece, np.full(size - piece.size, piece[-1])])
 
 

@@ -18,7 +18,7 @@ from theory.sweeping.spec import ResidualSweepSpec, injections_of
 if TYPE_CHECKING:
     from theory.sweeping.parts import Part
 
-__all__ = ["residual_part", "residual_rate"]
+__all__ = ["residual_part"]
 
 LARGEST_STRENGTH = 100.0
 """Beyond which a predicted critical strength does not widen the search: there the chain is F alone."""
@@ -31,11 +31,6 @@ PREDICTED = {
     "paper_sigma": "sigma",
 }
 """Variables of the dataset and the fields of `ResidualRates` they hold."""
-
-
-def residual_rate(rank: int) -> float:
-    """Seconds of one core for one layer of one chain, measured at ranks 1 to 64."""
-    return 6e-8 + 4.6e-8 * rank
 
 
 def residual_part(spec: ResidualSweepSpec, part: Part) -> dict[str, NDArray[Any]]:
