@@ -19,8 +19,8 @@ def random_offset(depth: int, dimension: int) -> float:
     """ln of the gain by which random injections put the boundary off: ln(d) / (2 L), an order of magnitude.
 
     An isotropic injection of size 1 has a part d^(-1/2) along u; it must grow by rho^L to d^0 before it outweighs the
-    layers' own injections. Coherent ones need nothing of the kind. Of the growth of J_L, L = 4 to 128 and d = 64 to 10^6,
-    it was 0.7-1.4 times this; the collapse asks for more, the share for less.
+    layers' own injections. Coherent ones need nothing of the kind. Of the growth of J_L it was 0.7-1.4 times
+    this at kappa >= 0.7, xi = 0.1, L = 4 to 128, d = 64 to 10^6; the collapse asks for more, the share for less.
     """
     return math.log(dimension) / (2 * depth)
 
