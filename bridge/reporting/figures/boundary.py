@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import theory
 from bridge.reporting.figures import style
-from bridge.reporting.figures.phase import chains_of, draw_boundaries, measured_boundary, ordered
+from bridge.reporting.figures.phase import chains_of, draw_boundaries, measured_boundary, ordered, usual_dimension
 
 TRANSITIONS = {
     "share": ("context_shared", "the first injection's share of ‖J w‖²", "above", "1 / L²"),
@@ -66,7 +66,7 @@ def context_map(
         transition: "share", "growth" or "ratio".
         injection: its name; the first by default.
         depth: the largest by default.
-        dimension: the largest by default.
+        dimension: 1280 by default if the sweep has it, else the largest.
         narrow: one column.
 
     Raises:
@@ -80,7 +80,7 @@ def context_map(
     data = ordered(sweep)
     name = str(data["injection"].values[0]) if injection is None else injection
     layers = int(data["depth"].values.max()) if depth is None else depth
-    d = int(data["dimension"].values.max()) if dimension is None else dimension
+    d = usual_dimension(data) if dimension is None else dimension
     gaps = data["gap"].values
     figure, axes = style.grid_of_panels(len(gaps), columns=3, height=3.2, narrow=narrow, right=0.0 if narrow else 0.85)
     mesh = None
@@ -110,7 +110,7 @@ def context_map(
     style.shared_legend(figure, axes, narrow=narrow)
     style.headline(
         figure,
-        f"Context Jacobian, {name} injections, L = {layers}, d = {d}{chains_of(sweep)} a cell. "
+        f"Context Jacobian, {name} injections, L = {layers}, d = {style.short_number(d)}{chains_of(sweep)} a cell. "
         f"Colour: fraction of chains with {statistic} {side} {threshold_of(sweep, transition)}",
     )
     return figure
@@ -126,7 +126,8 @@ def boundary_along(
 
     Args:
         sweep: dataset of `theory.sweep` with quantities or injections.
-        along: "depth" or "dimension"; the other is held at its largest value.
+        along: "depth" or "dimension"; the depth is else held at its largest value, the dimension at 1280
+            if the sweep has it.
         injection: its name; the first by default.
         narrow: one column.
 
@@ -139,7 +140,7 @@ def boundary_along(
         return style.nothing(f"This sweep has one {along}: there is nothing to draw against it.", narrow=narrow)
     data = ordered(sweep)
     other = "dimension" if along == "depth" else "depth"
-    held = int(data[other].values.max())
+    held = usual_dimension(data) if other == "dimension" else int(data["depth"].values.max())
     data = data.sel({other: held})
     name = None
     if "injection" in data.dims:
@@ -167,13 +168,14 @@ def boundary_along(
             one.axhline(field, color=colour, linewidth=0.9, linestyle=(0, (4, 2.5)), zorder=1)
         one.axhline(1.0, color=style.INK, linewidth=1.1, label="the paper: ρ = 1", zorder=1.5)
         one.plot([], [], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 2.5)), label="mean field (T18)")
-        one.set_xlim(float(x.min()) / 1.15, float(x.max()) * 1.15)
+        pad = float(x.max() / x.min()) ** 0.05
+        one.set_xlim(float(x.min()) / pad, float(x.max()) * pad)
         style.log_axis(one.yaxis)
         unit = "depth L (layers)" if along == "depth" else "dimension d"
         style.label(one, f"{_KINDS[kind][1]}, ξ = {gap:g}", unit, "critical gain ρ")
     style.shared_legend(figure, axes, narrow=narrow)
     which = "" if name is None else f"; J under {name} injections"
-    fixed = f"d = {held}" if along == "depth" else f"L = {held}"
+    fixed = f"d = {style.short_number(held)}" if along == "depth" else f"L = {held}"
     style.headline(figure, f"{fixed}{chains_of(sweep)} a cell; bars: {level_of(sweep)} intervals{which}")
     return figure
 

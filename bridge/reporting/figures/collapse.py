@@ -167,4 +167,5 @@ def _exponents(axes: Axes, fits: pd.DataFrame) -> None:
     axes.axvline(1.0, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlim(x.min() / 1.15, x.max() * 1.15)
     style.log_axis(axes.xaxis)
+    style.note(axes, "fitted over all L and d of a pair", x=0.98, y=0.97, va="top")
     style.label(axes, "exponents; (T21) says -1/2 for both", "alignment over gap, κ / ξ", "exponent of the width")

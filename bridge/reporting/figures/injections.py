@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bridge.reporting.figures import style
-from bridge.reporting.figures.phase import chains_of, draw_boundaries, ordered
+from bridge.reporting.figures.phase import chains_of, draw_boundaries, ordered, usual_dimension
 
 LIMIT_DECADES = 2.0
 HALF = "#0072B2"
@@ -27,14 +27,14 @@ def injection_map(
     Args:
         sweep: dataset of `theory.sweep` with injections.
         depth: the largest by default.
-        dimension: the largest by default.
+        dimension: 1280 by default if the sweep has it, else the largest.
         narrow: one column.
     """
     if "context_log_noise" not in sweep:
         return style.nothing("This sweep has no injections, or no noise ratio of them.", narrow=narrow)
     data = ordered(sweep)
     layers = int(data["depth"].values.max()) if depth is None else depth
-    d = int(data["dimension"].values.max()) if dimension is None else dimension
+    d = usual_dimension(data) if dimension is None else dimension
     data = data.sel(depth=layers, dimension=d)
     names = [str(name) for name in data["injection"].values]
     gaps = data["gap"].values[style.picked(data["gap"].values, 3)]
@@ -68,8 +68,8 @@ def injection_map(
     style.shared_legend(figure, axes, narrow=narrow)
     style.headline(
         figure,
-        f"Context Jacobian, L = {layers}, d = {d}{chains_of(sweep)} a cell. Colour: median of J's Frobenius norm "
-        "across u over its norm along u, the noise of the rank-1 statement (P3): small in purple",
+        f"Context Jacobian, L = {layers}, d = {style.short_number(d)}{chains_of(sweep)} a cell. Colour: median of "
+        "J's Frobenius norm across u over its norm along u, the noise of the rank-1 statement (P3): small in purple",
     )
     return figure
 

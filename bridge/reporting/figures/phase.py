@@ -16,6 +16,7 @@ from bridge.comparison.tables import CLEAN
 from bridge.reporting.figures import style
 
 LIMIT_NATS = 1.0
+WHISPER_DIMENSION = 1280
 MEASURED_COLOUR = "#b3003c"
 MEASURED = "measured: median $\\|P_L\\|$ = 1, with its interval"
 BOUNDARIES = {
@@ -40,7 +41,7 @@ def phase_map(
     """
     sweep = ordered(sweep)
     chosen = _depth(sweep, layers) if depth is None else depth
-    dimension = int(np.asarray(sweep["dimension"].values).max())
+    dimension = usual_dimension(sweep)
     gaps = np.asarray(sweep["gap"].values, dtype=np.float64)
     points = measured_points(layers) if layers is not None else pd.DataFrame(columns=["bulk_gap"])
     figure, axes = style.grid_of_panels(len(gaps), columns=3, height=3.4, narrow=narrow, right=0.0 if narrow else 0.85)
@@ -54,7 +55,7 @@ def phase_map(
             np.abs(points["bulk_gap"].to_numpy(dtype=np.float64)[:, None] - gaps).argmin(axis=1) if len(points) else []
         )
         here = points[np.asarray(near) == int(np.argmin(np.abs(gaps - gap)))] if len(points) else points
-        gain, growth = _extended(cells["gain"].values, log_norm.values / chosen, lowest)
+        gain, growth = _extended(*_spread(cells["gain"].values, log_norm.values / chosen), lowest)
         alignment = cells["alignment"].values
         across = style.edges(gain, logarithmic=True)
         mesh = one.pcolormesh(
@@ -77,8 +78,8 @@ def phase_map(
     if mesh is not None:
         style.colour_bar(figure, axes, mesh, "$\\ln \\|P_L\\| / L$ (nats a layer)", narrow=narrow)
     style.shared_legend(figure, axes, narrow=narrow)
-    said = f"Growth of products of random chains, L = {chosen}, d = {dimension}{chains_of(sweep)} a cell"
-    style.headline(figure, said)
+    size = f"L = {chosen}, d = {style.short_number(dimension)}"
+    style.headline(figure, f"Growth of products of random chains, {size}{chains_of(sweep)} a cell")
     return figure
 
 
@@ -117,6 +118,12 @@ def ordered(sweep: xr.Dataset) -> xr.Dataset:
     """The dataset with ascending coordinates and without a gain of 0, which a logarithmic axis does not have."""
     found = sweep.sortby([name for name in sweep.dims if sweep[name].dtype.kind in "iuf"])
     return found.sel(gain=found["gain"] > 0) if "gain" in found.dims else found
+
+
+def usual_dimension(sweep: xr.Dataset) -> int:
+    """The dimension drawn where none is asked for: Whisper large's 1280 if the sweep has it, else the largest."""
+    values = sweep["dimension"].values
+    return WHISPER_DIMENSION if WHISPER_DIMENSION in values else int(values.max())
 
 
 def chains_of(sweep: xr.Dataset) -> str:
@@ -158,6 +165,14 @@ def _depth(sweep: xr.Dataset, layers: pd.DataFrame | None) -> int:
         return int(depths.max())
     typical = float(layers.groupby("model")["layers"].first().median())
     return int(max(depths[np.abs(depths - typical) == np.abs(depths - typical).min()]))
+
+
+def _spread(gain: NDArray[np.float64], growth: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The map of a sweep of one gain, carried to gains from 1/4 to 4, exactly: growth a layer moves by ln gain."""
+    if gain.size > 1:
+        return gain, growth
+    more = np.geomspace(0.25, 4.0, 41)
+    return more, growth + np.log(more / gain[0])
 
 
 def _extended(

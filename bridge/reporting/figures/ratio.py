@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import theory
 from bridge.reporting.figures import style
 from bridge.reporting.figures.boundary import level_of
-from bridge.reporting.figures.phase import chains_of, ordered
+from bridge.reporting.figures.phase import chains_of, ordered, usual_dimension
 
 COLLAPSED = 0.1
 """Below it a ratio counts as collapsed (`theory.PhaseThresholds`)."""
@@ -24,7 +24,7 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
 
     Args:
         sweep: dataset of `theory.sweep` with log_ratio_median, or with log_ratio alone (means, and no intervals).
-        dimension: the largest by default.
+        dimension: 1280 by default if the sweep has it, else the largest.
         narrow: one column.
     """
     median = "log_ratio_median" in sweep
@@ -33,7 +33,7 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
     kappas = data["alignment"].values[data["alignment"].values > 0]
     if not gaps.size or not kappas.size:
         return style.nothing("No cell has both a gap and an alignment above 0.", narrow=narrow)
-    d = int(data["dimension"].values.max()) if dimension is None else dimension
+    d = usual_dimension(data) if dimension is None else dimension
     data = data.sel(dimension=d, alignment=kappas)
     if not median:
         data = data.isel(gain=0)
@@ -56,7 +56,7 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
                 yerr=np.nan_to_num(ends).clip(min=0.0) / depth,
                 linestyle="none",
                 marker=marker,
-                markersize=3.2,
+                markersize=2.8,
                 elinewidth=0.9,
                 color=colour,
                 label=f"ξ = {gap:.3g}",
@@ -80,7 +80,7 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
         style.label(one, f"L = {depth}", "alignment over gap, κ / ξ", "$\\ln(\\sigma_2/\\sigma_1) / L$ (nats a layer)")
     style.shared_legend(figure, axes, narrow=narrow)
     said = f"medians with {level_of(sweep)} intervals" if median else "means"
-    style.headline(figure, f"Products P_L, d = {d}{chains_of(sweep)} a cell; {said}")
+    style.headline(figure, f"Products P_L, d = {style.short_number(d)}{chains_of(sweep)} a cell; {said}")
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bridge.reporting.figures import style
 from bridge.reporting.figures.boundary import level_of
-from bridge.reporting.figures.phase import chains_of, measured_boundary, ordered
+from bridge.reporting.figures.phase import chains_of, measured_boundary, ordered, usual_dimension
 
 LIMIT_NATS = 1.0
 COLLAPSE = "#0072B2"
@@ -39,7 +39,7 @@ def residual_map(
         sweep: dataset of `theory.sweep` over the residual family.
         injection: its name; the first by default.
         depth: the largest by default.
-        dimension: the largest by default.
+        dimension: 1280 by default if the sweep has it, else the largest.
         narrow: one column.
     """
     if "strength" not in sweep.dims or "early_rate" not in sweep:
@@ -76,8 +76,9 @@ def residual_map(
     style.shared_legend(figure, axes, narrow=narrow)
     style.headline(
         figure,
-        f"Residual chains I + F, {name} injections, L = {layers}, d = {d}{chains_of(sweep)} a cell. Colour: mean "
-        f"growth a layer of the first injection; white is pinned (T26). Bands: {level_of(sweep)} intervals",
+        f"Residual chains I + F, {name} injections, L = {layers}, d = {style.short_number(d)}{chains_of(sweep)} a "
+        "cell. Colour: mean growth a layer of the first injection; white is pinned (T26). "
+        f"Bands: {level_of(sweep)} intervals",
     )
     return figure
 
@@ -99,7 +100,7 @@ def residual_growth(
     if "strength" not in sweep.dims or sweep.sizes["depth"] < 2:
         return style.nothing("This sweep is not of the residual family at several depths.", narrow=narrow)
     data = ordered(sweep)
-    d = int(data["dimension"].values.max())
+    d = usual_dimension(data)
     r = int(data["rank"].values[0]) if rank is None else rank
     omega = float(data["persistence"].values[0]) if persistence is None else persistence
     data = data.sel(dimension=d, rank=r, persistence=omega)
@@ -132,14 +133,15 @@ def residual_growth(
                     line = np.exp(middle[0]) * (depths / depths[0]) ** power
                     one.plot(depths, line, color=style.MUTED, linestyle=dots, linewidth=1.0, label=text, zorder=1)
         style.values_axis(one.xaxis, depths)
-        one.set_xlim(depths[0] / 1.15, depths[-1] * 1.15)
+        pad = (depths[-1] / depths[0]) ** 0.05
+        one.set_xlim(depths[0] / pad, depths[-1] * pad)
         style.log_axis(one.yaxis)
         style.label(one, f"{name}, κ = {kappa:.2g}", "depth L (layers)", "median of $\\|J_L\\|$")
     style.shared_legend(figure, axes, narrow=narrow)
     style.headline(
         figure,
-        f"Residual chains I + F, rank {r}, persistence ω = {omega:g}, d = {d}{chains_of(sweep)} a cell; "
-        f"bars: {level_of(sweep)} intervals",
+        f"Residual chains I + F, rank {r}, persistence ω = {omega:g}, d = {style.short_number(d)}{chains_of(sweep)} "
+        f"a cell; bars: {level_of(sweep)} intervals",
     )
     return figure
 
@@ -151,7 +153,7 @@ def _chosen(
     data = data.sel(strength=data["strength"] > 0)
     name = str(data["injection"].values[0]) if injection is None else injection
     layers = int(data["depth"].values.max()) if depth is None else depth
-    d = int(data["dimension"].values.max()) if dimension is None else dimension
+    d = usual_dimension(data) if dimension is None else dimension
     return data.sel(injection=name, depth=layers, dimension=d), name, layers, d
 
 

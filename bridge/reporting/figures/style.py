@@ -215,8 +215,13 @@ def log_axis(axis: Axis) -> None:
 def values_axis(axis: Axis, values: ArrayLike, *, most: int = 7) -> None:
     """A logarithmic axis whose ticks are the values that were computed, at most `most` of them."""
     (axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale)("log")
-    known = np.unique(np.asarray(values, dtype=np.float64))
-    axis.set_major_locator(FixedLocator(known[picked(known, most)].tolist()))
+    known = np.unique(np.asarray(values, dtype=np.float64)).tolist()
+    apart = np.log(known[-1] / known[0]) / (most + 0.5)
+    ticks = known[-1:]
+    for value in reversed(known[:-1]):  # from the last, which is always among them
+        if np.log(ticks[-1] / value) >= apart:
+            ticks.append(value)
+    axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     axis.set_minor_locator(NullLocator())
 
