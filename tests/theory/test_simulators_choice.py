@@ -28,12 +28,9 @@ def test_the_cheapest_exact_simulator_is_chosen(quantity, d: int) -> None:
 
 
 def test_a_low_rank_close_to_the_dimension_is_dense() -> None:
-    """O(d r) a layer is no gain at r = d - 1; for m columns of J it is O(d m) more than the dense O(d^2)."""
-    structured_one, dense = (
-        choose("product", 512, 12, residual="low_rank", rank=511, simulator=name) for name in ("structured", "dense")
-    )
-    best = choose("product", 512, 12, residual="low_rank", rank=511)
-    assert best.seconds == min(structured_one.seconds, dense.seconds)
+    """O(d r) columns a layer, orthonormal and multiplied in pairs, are no gain at r = d - 1."""
+    names = [choose("product", 512, 12, residual="low_rank", rank=rank).name for rank in (1, 8, 511)]
+    assert names == ["structured", "structured", "dense"]
 
 
 def test_the_reduced_cost_does_not_grow_with_the_dimension_and_the_others_do() -> None:

@@ -25,7 +25,7 @@ class Choice:
         name: "reduced", "structured" or "dense".
         reason: why this one, in a line.
         seconds: of one core for one layer of one chain of one cell, an estimate from measured rates; within a factor
-            of some three.
+            of some three, for one cell; cells that share random numbers take less.
         bytes: of the numbers of one chain, of which as many are held at once as free memory allows.
     """
 
@@ -80,28 +80,33 @@ def choose(
     elif quantity == "context" and m > 2:
         refused["reduced"] = f"the written-out recurrence has 1 or 2 context directions, not {m}"
     elif quantity == "context":  # not slower than any other, at any d
-        possible.append(Choice("reduced", "exact in law, O(m^3) a layer at any d (T23)", 3e-7, 8 * (m + 1) * (m + 2)))
+        possible.append(Choice("reduced", "exact in law, O(m^3) a layer at any d (T23)", 4e-7, 8 * (m + 1) * (m + 2)))
     else:
         width = min(d, layers + 1)
         reason = "exact for this very chain in at most L + 1 coordinates at any d (T24)"
-        possible.append(Choice("reduced", reason, 2e-6 + 1.5e-8 * width**2, 8 * width * (width + layers)))
+        possible.append(Choice("reduced", reason, 1e-6 + 5e-8 * width + 3e-9 * width**2, 8 * width * (width + layers)))
     if residual == "quarter_circle":
         refused["structured"] = "the quarter_circle residual has d - 1 different singular values, no low rank"
     elif quantity == "context" and m > MOST_COLUMNS:
         refused["structured"] = f"it carries at most {MOST_COLUMNS} columns; got context_dimension {m}"
     else:
-        held = (columns or 1) + 2 + (m if quantity == "context" else 0)
-        reason = f"layers as factors of {1 + (columns or 0)} columns, O(d r) a layer"
+        r, carried = columns or 0, m if quantity == "context" else 0
+        reason = f"layers as factors of {1 + r} columns, O(d r) a layer"
         decided = possible[0].seconds if possible and quantity == "product" else 0.0  # by the same coordinates
-        possible.append(Choice("structured", reason, decided + 5e-6 + 1e-8 * d * held, 8 * d * held * layers))
+        # Passes over the columns, orthonormal frames of r and m, and a QR along the depth of cores of size 1 + r.
+        passes, frames = 1.6e-8 * d * (3 + r + carried), 1.2e-9 * d * (r**2 + carried**2)
+        seconds = decided + 6e-6 + passes + frames + (8e-9 * r**3 if quantity == "product" else 0.0)
+        possible.append(Choice("structured", reason, seconds, 8 * d * (1 + r + carried) * layers))
     moved = d if quantity == "product" else m
     reason = "products of d x d matrices, the oracle of every family"
-    drawn = 6e-10 * d**3 if residual == "quarter_circle" else 0.0
-    possible.append(Choice("dense", reason, 2e-5 + 6e-11 * d**2 * moved + 4e-9 * d**2 + drawn, 8 * 6 * d**2))
+    drawn = 2.3e-10 * d**3 if residual == "quarter_circle" else 0.0
+    possible.append(Choice("dense", reason, 6e-6 + 2.6e-11 * d**2 * moved + 2.5e-9 * d**2 + drawn, 8 * 6 * d**2))
     if simulator == "auto":
-        if possible[0].name == "reduced":
-            return possible[0]
-        return min(possible, key=lambda choice: choice.seconds)
+        # From the one with the finest resolution to the coarsest; the estimates decide where they differ clearly.
+        best = possible[0]
+        for choice in possible[1:]:
+            best = choice if best.name != "reduced" and 3 * choice.seconds < best.seconds else best
+        return best
     for choice in possible:
         if choice.name == simulator:
             return Choice(choice.name, f"asked for; {choice.reason}", choice.seconds, choice.bytes)
