@@ -137,7 +137,7 @@ def generation_defaults(path: Path, dims: Dimensions, tokenizer: WhisperTokenize
     silent = {ids[name] for name in (_START, "<|startoflm|>", "<|startofprev|>", _SILENT)}
     tasks = {name: ids[f"<|{name}|>"] for name in ("transcribe", "translate")}
     non_speech = {token for token in (NON_SPEECH_TOKENS_MULTI if multilingual else NON_SPEECH_TOKENS) if token < end}
-    config = GenerationConfig(
+    config: Any = GenerationConfig(
         decoder_start_token_id=ids[_START],
         bos_token_id=end,
         eos_token_id=end,
@@ -149,8 +149,10 @@ def generation_defaults(path: Path, dims: Dimensions, tokenizer: WhisperTokenize
         is_multilingual=multilingual,
         return_timestamps=False,
     )
-    if multilingual:
-        config.update(lang_to_id={token: ids[token] for token in languages}, task_to_id=tasks, task="transcribe")
+    if multilingual:  # by name, for `update` passes over names that a config does not have yet
+        config.lang_to_id = {token: ids[token] for token in languages}
+        config.task_to_id = tasks
+        config.task = "transcribe"
     return config
 
 
