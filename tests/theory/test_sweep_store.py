@@ -34,6 +34,9 @@ SPEC = SweepSpec(
 )
 
 
+NAMES = ["parts", "spec.json", "sweep.nc", "sweep.nc.sha256", "timings.json"]
+
+
 def contents(directory: Path) -> dict[str, bytes]:
     """What a directory holds, timings apart: they are the one thing that may differ."""
     files = (path for path in directory.rglob("*") if path.is_file() and path.name != "timings.json")
@@ -54,7 +57,7 @@ def test_a_directory_changes_no_bit_and_reads_as_what_was_returned(whole) -> Non
         for name in found.variables:
             np.testing.assert_array_equal(read[name].values, found[name].values, err_msg=str(name))
             assert read[name].dims == found[name].dims and read[name].attrs == found[name].attrs
-    assert sorted(path.name for path in directory.iterdir()) == ["parts", "spec.json", "sweep.nc", "timings.json"]
+    assert sorted(path.name for path in directory.iterdir()) == NAMES
     assert set(json.loads((directory / "timings.json").read_text())["seconds"]) == {
         path.stem for path in (directory / "parts").iterdir()
     }
@@ -77,6 +80,26 @@ def test_a_complete_sweep_is_read_and_not_computed(whole, tmp_path: Path, monkey
 
     monkeypatch.setattr("theory.sweeping.workers.compute_part", never)
     assert sweep(SPEC, directory=directory).identical(whole[1])
+    shutil.rmtree(directory / "parts")
+    calls: list[tuple[float, float, str]] = []
+    assert sweep(SPEC, directory=directory, progress=lambda *call: calls.append(call)).identical(whole[1])
+    assert len(calls) == 1 and calls[0][0] == calls[0][1]
+
+
+def test_a_damaged_whole_is_put_together_anew(whole, tmp_path: Path) -> None:
+    directory = shutil.copytree(whole[0], tmp_path / "copy")
+    whole_file = directory / "sweep.nc"
+    original = whole_file.read_bytes()
+    for at in (-5, len(original) // 2, original.index(b"mine") + 1):  # a coordinate, a value, an attribute
+        damaged = bytearray(original)
+        damaged[at] ^= 4
+        whole_file.write_bytes(damaged)
+        assert sweep(SPEC, directory=directory).identical(whole[1])
+        assert whole_file.read_bytes() == original
+    whole_file.write_bytes(original[:-100])
+    (directory / "parts" / "product-of-another-cut.nc").write_bytes(b"old")
+    assert sweep(SPEC, directory=directory).identical(whole[1])
+    assert contents(directory) == contents(whole[0])
 
 
 def test_interruptions_lose_no_part_and_no_bit(whole, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from theory.chains._requests import available_bytes
 from theory.simulators.choose import Choice
 from theory.sweeping._grids import whole
+from theory.sweeping.identity import resolved_engine
 from theory.sweeping.layout import sizes, variables
 from theory.sweeping.parts import parts_of, simulators
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, injections_of
@@ -18,6 +19,9 @@ __all__ = ["SweepPlan", "SweepTooLargeError", "plan_sweep", "refuse_too_large"]
 
 START_S = 6.0
 """Seconds until the first part is at work, imports and compilation included."""
+
+COMPILE_S = 40.0
+"""Compiling where a simulator or engine is compiled, for the few numbers of cells that are asked for at once."""
 
 PART_FILE_BYTES = 16 * 2**10
 """Of a part's file beside its numbers."""
@@ -83,7 +87,7 @@ def plan_sweep(spec: SweepSpec | ResidualSweepSpec, *, workers: int = 1) -> Swee
         cells=points,
         jacobians=points * len(spec.injections) * spec.seeds,
         distinct_chains=_distinct(spec),
-        seconds=START_S + seconds / min(count, parts),
+        seconds=START_S + _compiled(spec) * COMPILE_S + seconds / min(count, parts),
         disk_bytes=2 * results + parts * PART_FILE_BYTES,
         memory_bytes=2 * results + count * largest + (count * PROCESS_BYTES if count > 1 else 0),
         simulators=chosen,
@@ -116,6 +120,15 @@ def _refuse(what: str, needed: int, free: int, where: str) -> None:
         raise SweepTooLargeError(
             f"{what} needs {needed / 2**30:.3g} GiB of {where}; {free / 2**30:.3g} GiB are free. Take a smaller grid"
         )
+
+
+def _compiled(spec: SweepSpec | ResidualSweepSpec) -> bool:
+    """Whether some simulator or the engine is compiled at run time."""
+    if isinstance(spec, ResidualSweepSpec):
+        return False
+    choices = [choice for choice in simulators(spec).values() if isinstance(choice, Choice)]
+    reduced = all(choice.name == "reduced" for choice in choices)
+    return not reduced or (resolved_engine(spec) == "jax" and bool(spec.injections or "early" in spec.quantities))
 
 
 def _shape(spec: SweepSpec | ResidualSweepSpec) -> str:

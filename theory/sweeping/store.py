@@ -3,10 +3,10 @@
     spec.json       the specification, with the version of this software and the digest of both
     parts/*.nc      one file a part, complete or absent: each is written beside its place and moved there
     timings.json    seconds of each part, for whoever wants to know; nothing is decided by it
-    sweep.nc        the dataset, once every part is there
+    sweep.nc        the dataset, once every part is there, with its checksum in sweep.nc.sha256
 
-All of it is NetCDF 3 and JSON. A part's file carries a checksum of its numbers: one that is damaged, or was cut
-differently by another version, counts as absent and is computed anew.
+All of it is NetCDF 3 and JSON. A part carries a checksum of its numbers: one that is damaged, or was cut differently by
+another version, counts as absent and is computed anew. Where sweep.nc is whole, parts/ may be deleted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class SweepStore:
         self.directory = directory
         self.parts = directory / "parts"
         self.whole = directory / "sweep.nc"
+        self._sum = directory / "sweep.nc.sha256"
         self._spec, self._digest = spec, digest(spec)
         self._timings: dict[str, float] = {}
 
@@ -102,7 +104,7 @@ class SweepStore:
         if not path.exists():
             content = {"digest": self._digest, "spec": described(self._spec)}
             _replace(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-        with contextlib.suppress(OSError, ValueError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             timings = json.loads((self.directory / "timings.json").read_text(encoding="utf-8"))["seconds"]
             self._timings = {str(name): float(value) for name, value in timings.items()}
 
@@ -117,17 +119,28 @@ class SweepStore:
         if not path.exists():
             return None
         try:
-            with xr.open_dataset(path, engine="scipy", decode_cf=False) as data:
-                data.load()
-            table = variables(self._spec)
-            values = {
-                str(name): array.values.astype(np.float64 if table[str(name)].codes is None else np.int64)
-                for name, array in data.data_vars.items()
-            }
-            told = (data.attrs["digest"], data.attrs["at"], data.attrs["checksum"])
+            values, attrs = self._load(path)
+            told = (attrs["digest"], attrs["at"], attrs["checksum"])
         except Exception:  # a damaged file may raise anything at all, deep inside the reader
             return None
         return values if told == (self._digest, json.dumps(part.at), _checksum(values)) else None
+
+    def read_whole(self) -> dict[str, NDArray[Any]] | None:
+        """All variables of a complete sweep, whose parts need not be there any more; None where there is none."""
+        try:
+            if self._sum.read_text(encoding="ascii") != _line(self.whole):
+                return None
+            values, attrs = self._load(self.whole)
+        except (OSError, ValueError):
+            return None
+        return values if attrs["digest"] == self._digest else None
+
+    def _load(self, path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        with xr.open_dataset(path, engine="scipy") as data:
+            data.load()
+        table = variables(self._spec)
+        kinds = {name: np.float64 if variable.codes is None else np.int64 for name, variable in table.items()}
+        return {str(name): x.values.astype(kinds[str(name)]) for name, x in data.data_vars.items()}, data.attrs
 
     def write(self, part: Part, values: dict[str, NDArray[Any]]) -> None:
         """Writes a part, whole or not at all."""
@@ -135,12 +148,17 @@ class SweepStore:
         attrs = {"digest": self._digest, "at": json.dumps(part.at), "checksum": _checksum(values)}
         write_netcdf(xr.Dataset({n: (table[n].dims, x) for n, x in values.items()}, attrs=attrs), self._path(part))
 
-    def write_whole(self, dataset: xr.Dataset) -> None:
-        """Writes the dataset, whole or not at all, and clears away what interrupted writers left."""
+    def write_whole(self, dataset: xr.Dataset, parts: Iterable[Part]) -> None:
+        """Writes the dataset, whole or not at all, and clears away what is no part of it.
+
+        That is what interrupted writers left, and parts cut otherwise by another version.
+        """
         write_netcdf(dataset, self.whole)
-        for folder in (self.directory, self.parts):
-            for path in folder.glob(".partial-*"):
-                path.unlink(missing_ok=True)
+        _replace(self._sum, _line(self.whole).encode())
+        known = {self._path(part) for part in parts}
+        stale = [path for path in self.parts.glob("*.nc") if path not in known]
+        for path in (*stale, *self.directory.glob(".partial-*"), *self.parts.glob(".partial-*")):
+            path.unlink(missing_ok=True)
 
     def timed(self, part: Part, seconds: float) -> None:
         """Notes how long a part took; `write_timings` writes it down."""
@@ -171,6 +189,11 @@ def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
     temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def _line(path: Path) -> str:
+    """What `sha256sum` says of a file."""
+    return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
 
 
 def _checksum(values: dict[str, NDArray[Any]]) -> str:
