@@ -37,8 +37,8 @@ class JaxSpace:
     xp = jnp
 
     def exponent(self, x: Any) -> Any:
-        log = jnp.log2(jnp.where(x > 0, x, 1))
-        return jnp.ceil(log).astype(jnp.int32)
+        log: Any = jnp.log2(jnp.maximum(x, jnp.finfo(x.dtype).tiny))
+        return jnp.where(x > 0, jnp.ceil(log), 0).astype(jnp.int32)
 
     def scaled(self, x: Any, power: Any) -> Any:
         largest = int(np.finfo(x.dtype).maxexp) - 1
@@ -53,10 +53,6 @@ class JaxSpace:
         return x
 
 
-CPU_LANES, LANES = (16, 16), (BLOCK,)
-"""Shape of a block's chains. The CPU's compiler cuts the outer axes into as many threads as there are devices or cores,
-and the ragged ends of a loop so cut round differently: an inner axis of whole vectors is never cut."""
-
 LARGE = 16
 """Dimension from which all use one program: the draws differ in a divisor alone, which is an argument."""
 
@@ -69,7 +65,6 @@ class Kind(NamedTuple):
     share: bool
     isotropic: bool
     dtype: str
-    lanes: tuple[int, ...]
 
     @property
     def shown(self) -> int:
@@ -84,8 +79,9 @@ def has_accelerator() -> bool:
 def items_at_once(device: Any, dtype: str, rows: int, wanted: int) -> int:
     """Blocks of `rows` cells that one device takes at once: from its free memory, half of it left to others.
 
-    On a CPU the number depends on `rows` alone. The compiler rounds a float64 differently in programs of other shapes,
-    and so the number of devices changes no bit.
+    On a CPU the number depends on `rows` alone. Programs of other shapes may round differently, and so may those cut
+    into other numbers of threads, which XLA takes from the cores or the devices, whichever are more. Where these are
+    the same, the number of devices changes no bit.
     """
     if device.platform == "cpu":
         return max(1, CPU_TILE // (rows * BLOCK))
@@ -114,8 +110,7 @@ def run_jax(
     as a device's memory takes, and the devices share them out over the axis "seeds".
     """
     devices = tuple(jax.local_devices())
-    lanes = CPU_LANES if devices[0].platform == "cpu" else LANES
-    kind = Kind(min(dimension, LARGE), context_dimension, share, isotropic, dtype, lanes)
+    kind = Kind(min(dimension, LARGE), context_dimension, share, isotropic, dtype)
     every = rescale_every(cells, dimension, dtype)
     parts = -(-len(cells) // ROWS)
     rows = _rounded(-(-len(cells) // parts))
@@ -132,28 +127,27 @@ def run_jax(
             padded = batch + [batch[0]] * (each * len(devices) - len(batch))
             which = np.minimum(np.array([first for first, _ in padded])[:, None] + np.arange(rows), len(cells) - 1)
             block = np.array([block for _, block in padded], dtype=np.uint32)
-            here = Numbers(*(x.astype(dtype)[which].reshape(*which.shape, *(1 for _ in lanes)) for x in numbers))
+            here = Numbers(*(x.astype(dtype)[which] for x in numbers))
             state = start(words, more, block, here)
             done = 1
             for depth in np.unique(layers).tolist():
                 state, logs = advance(words, more, block, here, state, done, depth, every)
                 done = depth
-                _store(found, layers == depth, batch, rows, logs, state, offset)
+                _store(found, layers == depth, batch, state, logs, offset)
 
 
 def _store(
     found: NDArray[np.float64],
     where: NDArray[np.bool_],
     batch: list[tuple[int, int]],
-    rows: int,
-    logs: list[jax.Array],
     state: State,
+    logs: list[jax.Array],
     offset: NDArray[np.int64],
 ) -> None:
     """The scales put back in float64 on the host, item by item into its place."""
-    shape = (-1, rows, BLOCK)
-    values = [np.asarray(x, dtype=np.float64).reshape(shape) for x in logs]
-    powers = [np.asarray(x, dtype=np.int64).reshape(shape) for x in (state.power, state.early_power)]
+    values = [np.asarray(x, dtype=np.float64) for x in logs]
+    powers = [np.asarray(x, dtype=np.int64) for x in (state.power, state.early_power)]
+    rows = values[0].shape[1]
     for item, (first, block) in enumerate(batch):
         cells, at = slice(first, first + rows), slice(block * BLOCK, (block + 1) * BLOCK)
         target = found[:, :, cells, at]
@@ -186,7 +180,7 @@ def _programs(kind: Kind, devices: tuple[Any, ...]) -> tuple[Callable[..., Any],
 
     def draw(words: jax.Array, more: jax.Array, block: jax.Array, layer: Any) -> Any:
         key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), block)
-        normals: Any = jax.random.normal(jax.random.fold_in(key, layer), (size, *kind.lanes), dtype=kind.dtype)
+        normals: Any = jax.random.normal(jax.random.fold_in(key, layer), (size, BLOCK), dtype=kind.dtype)
         return layer_draw(
             normals,
             kind.dimension,
@@ -200,7 +194,7 @@ def _programs(kind: Kind, devices: tuple[Any, ...]) -> tuple[Callable[..., Any],
     def start(words: jax.Array, more: jax.Array, block: jax.Array, numbers: Numbers) -> State:
         step = recurrence(numbers)
         state = step.rescaled(step.first(draw(words, more, block, 0)))
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (x.shape[0], *kind.lanes)), state)
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (x.shape[0], BLOCK)), state)
 
     def advance(
         words: jax.Array,
@@ -216,11 +210,12 @@ def _programs(kind: Kind, devices: tuple[Any, ...]) -> tuple[Callable[..., Any],
 
         def layer(index: jax.Array, state: State) -> State:
             state = step.next(state, draw(words, more, block, index))
-            return jax.lax.cond(index % every == 0, step.rescaled, lambda x: x, state)
+            due = (index % every == 0) | (index + 1 == depth)
+            return jax.lax.cond(due, step.rescaled, lambda x: x, state)
 
         # A loop whose ends are arguments: one compilation serves every depth, where a scan has one for each.
-        state = step.rescaled(jax.lax.fori_loop(done, depth, layer, state))
-        return state, step.logs(state)
+        last = jax.lax.fori_loop(done, depth, layer, state)
+        return last, step.logs(last)
 
     mesh = jax.make_mesh((len(devices),), ("seeds",), (AxisType.Auto,), devices=devices)
     each, same = PartitionSpec("seeds"), PartitionSpec()

@@ -11,7 +11,7 @@ from theory.simulators.cells import PhaseCells
 from theory.simulators.draws import BLOCK, LayerDraw, draw_layers
 from theory.simulators.engine_step import Recurrence, combined, numbers_of, rescale_every
 
-__all__ = ["run_numpy"]
+__all__ = ["NumpySpace", "run_numpy"]
 
 TILE = 8192
 """Chains of all cells run at once: some twenty arrays of this length stay in a core's second-level cache."""
