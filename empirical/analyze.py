@@ -153,8 +153,8 @@ def analyze(
     """Propagators, injections and context Jacobians of a Whisper decoder on clips, layer by layer.
 
     Args:
-        model: checkpoint directory, hub id, loaded `Checkpoint`, or a model that `from_pretrained` made from a
-            directory (its feature extractor and tokenizer are read there).
+        model: what `load_checkpoint` takes (checkpoint directory, `.pt` file, hub id), a loaded `Checkpoint`, or a
+            model that `from_pretrained` made from a directory (its feature extractor and tokenizer are read there).
         clips: audio files, directories of them, or `Clip`s. A mix takes its other voices from the other clips. One
             longer than the model's window is cut there and marked truncated.
         conditions: of `STRESSORS`.
@@ -168,6 +168,7 @@ def analyze(
     Returns:
         One row per clip x condition x state x layer, with `LAYER_COLUMNS`. A singular value that did not converge is
         NaN in `context_s` and False in `converged`. Where `gap` is 1, `alignment` is of one choice of u and v.
+        `attrs["checkpoint"]` says which weights were measured, and what loading did: ref, sha256, commit, notes.
 
     Raises:
         AudioError, StressError: for the first clip that fails, unless on_error="quarantine".
@@ -204,6 +205,12 @@ def analyze(
                 rows += layer_rows(checkpoint, prepared, state, k=k)
     table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
     table.attrs["quarantine"] = quarantine
+    table.attrs["checkpoint"] = {
+        "ref": checkpoint.ref,
+        "sha256": checkpoint.sha256,
+        "commit": checkpoint.commit,
+        "notes": list(checkpoint.notes),
+    }
     return table
 
 
@@ -303,6 +310,7 @@ def _checkpoint(model: Any, dtype: str) -> Checkpoint:
         WhisperTokenizer.from_pretrained(directory, local_files_only=True),
         name=directory.name,
         ref=str(directory),
+        notes=[f"upcast:{stored}"] if (stored := str(model.dtype).removeprefix("torch.")) not in DTYPES else [],
     )
 
 

@@ -13,7 +13,10 @@ from bridge.running.config import make_config
 
 Model = Annotated[
     list[str] | None,
-    typer.Option(help="Checkpoint directory, bundled organism or hub id; may be given again. Default: both organisms."),
+    typer.Option(
+        help="Checkpoint directory, .pt file of OpenAI's, bundled organism, or hub id, pinned as owner/name@revision; "
+        "may be given again. Default: both organisms."
+    ),
 ]
 Audio = Annotated[str | None, typer.Option(help="Directory of audio. Default: the bundled clips.")]
 Limit = Annotated[int | None, typer.Option(help="Measure the first N usable clips.")]

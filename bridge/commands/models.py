@@ -59,7 +59,7 @@ def train_one(
 
 
 def nulls(
-    model: Annotated[str, typer.Option(help="Checkpoint directory, bundled organism or hub id.", show_default=False)],
+    model: Annotated[str, typer.Option(help="As for spi measure.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
     audio: Annotated[Path | None, typer.Option(help="Directory of audio. Default: the bundled clips.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of each null model.")] = 20,

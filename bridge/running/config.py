@@ -30,7 +30,7 @@ class RunConfig:
     """Settings of one run; every field is also an option of `spi run` and a key of its config file.
 
     Attributes:
-        model: checkpoint directories, names of bundled organisms or hub ids; empty means every bundled organism.
+        model: checkpoint directories, .pt files, names of bundled organisms or hub ids; empty means every organism.
         audio: directory of audio (LibriSpeech layout or a flat folder); None means the bundled clips.
         limit: number of usable clips measured, the first ones by name; None means all.
         out: run directory; None means a directory under `runs/` named after the settings.

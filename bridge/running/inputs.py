@@ -32,12 +32,12 @@ class ModelInput:
 
     Attributes:
         name: unique in the run.
-        reference: directory or hub id it is loaded from.
+        reference: directory, .pt file or hub id it is loaded from.
         sha256: of its weights.
         d_model, encoder_layers, decoder_layers, heads, mels, vocabulary: its dimensions.
         positions: encoder positions of the full window.
         window_s: longest audio it takes, seconds.
-        notes: codes of what was done on loading (empirical.checkpoint), "upcast:float16" say.
+        notes: codes of what was done on loading (empirical.checkpoint), "upcast:float16" or "commit:HASH" say.
     """
 
     name: str

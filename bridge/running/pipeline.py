@@ -188,9 +188,9 @@ def worker_count(config: RunConfig) -> int:
 
 
 def worker_pool(config: RunConfig) -> WorkerPool:
-    """The workers a run of these settings has; offline where every model is a directory or bundled."""
+    """The workers a run of these settings has; offline where every model is a path or bundled."""
     environment = {name: os.environ.get(name, value) for name, value in _QUIET_LIBRARIES.items()}
-    if all(Path(reference).is_dir() for reference in config.model):
+    if all(Path(reference).exists() for reference in config.model):
         environment["HF_HUB_OFFLINE"] = "1"
     return WorkerPool(worker_count(config), environment)
 

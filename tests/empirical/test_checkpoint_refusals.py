@@ -6,7 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -17,6 +19,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from empirical import analyze
 from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from tests.helpers.tiny_whisper import rewrite_json, write_tiny_whisper
 
@@ -183,3 +186,11 @@ def test_half_precision_is_cast_up_exactly_and_noted(tmp_path: Path, stored: tor
     state = loaded.model.state_dict()
     assert all(torch.equal(state[name], tensor.double()) for name, tensor in tensors.items())
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float64}
+
+
+def test_a_half_precision_model_in_memory_is_cast_up_and_noted_and_stays_as_it_was(good: Path, tmp_path: Path) -> None:
+    model = WhisperForConditionalGeneration.from_pretrained(good, dtype=torch.bfloat16)
+    soundfile.write(tmp_path / "clip.wav", 0.1 * np.random.default_rng(0).standard_normal(16_000), 16_000)
+    table = analyze(model, [tmp_path / "clip.wav"], k=1, dtype="float32")
+    assert table.attrs["checkpoint"]["notes"] == ["upcast:bfloat16"] and set(table.dtype) == {"float32"}
+    assert model.dtype == torch.bfloat16
