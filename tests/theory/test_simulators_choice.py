@@ -84,6 +84,26 @@ def test_a_wrong_request_is_refused_in_a_line(options, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("simulator", ["structured", "dense"])
+def test_layers_beyond_the_precision_are_refused_and_those_within_are_not(simulator) -> None:
+    with pytest.raises(ValueError, match="sigma must keep one layer's product within float32; it would change it by e"):
+        simulate(PhaseCells(1e20, 0.5, 0.5), 9, [2], chains=2, seed=0, dtype="float32", simulator=simulator)
+    found = simulate(PhaseCells(1e100, 1.0, 0.5), 9, [2], chains=2, seed=0, simulator=simulator)
+    assert found.context is not None and found.product_log_norm is not None
+    np.testing.assert_allclose(found.product_log_norm, 200 * np.log(10))
+    np.testing.assert_allclose(found.context.log_norm, 100 * np.log(10))
+
+
+@pytest.mark.parametrize(("residual", "rank"), [("flat", None), ("low_rank", 1), ("quarter_circle", None)])
+def test_the_least_dimension_is_two(residual, rank) -> None:
+    """|det P| = (sigma^2 xi)^L, whatever the chain: sigma_1^2 times the ratio."""
+    found = simulate(CELL, 2, [3], chains=4, seed=0, residual=residual, rank=rank, context_dimension=1)
+    assert found.product_log_norm is not None and found.product_log_ratio is not None and found.context is not None
+    determinant = 2 * found.product_log_norm + found.product_log_ratio
+    np.testing.assert_allclose(determinant, 3 * np.log(1.2**2 * 0.5), atol=1e-12)
+    assert np.isfinite(found.context.log_norm).all()
+
+
 def test_probes_refuse_what_is_not_structured() -> None:
     for options, message in (
         ({"probes": 65}, "probes must be at most 64; got 65"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from theory._checks import natural
 from theory.simulators.cells import PhaseCells, depth_list
 from theory.simulators.choose import MOST_COLUMNS, Residual, choose
+from theory.simulators.engine_step import rescale_every
 from theory.simulators.runs import Request
 from theory.simulators.structured import structured_runs
 
@@ -49,7 +50,8 @@ def probe_growth(
         Shape (depths, cells, chains, probes); -inf where P x = 0.
 
     Raises:
-        ValueError: if an argument leaves its range, or the family is not structured.
+        ValueError: if an argument leaves its range, one layer would leave that of dtype, or the family is not
+            structured.
     """
     d, n = int(natural(dimension, "dimension", least=2)), int(natural(chains, "chains"))
     root, count = int(natural(seed, "seed", least=0)), int(natural(probes, "probes"))
@@ -59,6 +61,7 @@ def probe_growth(
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}")
     choose("product", d, int(layers.max()), residual=residual, rank=rank, simulator="structured")
+    rescale_every(cells, d, dtype)
     distinct = np.unique(layers)
     request = Request(
         dimension=d,

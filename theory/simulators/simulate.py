@@ -13,6 +13,7 @@ from theory._checks import natural
 from theory.simulators.cells import PhaseCells, depth_list
 from theory.simulators.choose import Choice, Quantity, Residual, SimulatorName, choose
 from theory.simulators.dense import dense_runs
+from theory.simulators.engine_step import rescale_every
 from theory.simulators.readout import context_values, low_rank_products, pulled_back_products
 from theory.simulators.reduced_product import reduced_products
 from theory.simulators.runs import Request, Run
@@ -32,8 +33,8 @@ class Simulation:
     Attributes:
         simulator: which simulator served each quantity, and why.
         product_log_norm: ln ||P_L||; None if it was not asked for.
-        product_log_ratio: ln sigma_2 / sigma_1 of P_L, -inf where sigma_2 is 0, NaN where the product is 0 or the
-            values did not converge. Below `product_log_floor` it is rounding.
+        product_log_ratio: ln sigma_2 / sigma_1 of P_L, -inf where sigma_2 is 0, NaN where the product is 0. Below
+            `product_log_floor` it is rounding.
         product_log_floor: of product_log_ratio, shape (depths,); -inf where the ratio keeps its digits at any size.
         context: of J_L; None if it was not asked for.
     """
@@ -86,7 +87,8 @@ def simulate(
         their law.
 
     Raises:
-        ValueError: if an argument leaves its range, no simulator can serve, or the result would exceed 4 GiB.
+        ValueError: if an argument leaves its range, no simulator can serve, one layer would leave that of dtype, or the
+            result would exceed 4 GiB or a tile free memory (stating the bytes).
     """
     d, n = int(natural(dimension, "dimension", least=2)), int(natural(chains, "chains"))
     root = int(natural(seed, "seed", least=0))
@@ -115,9 +117,8 @@ def simulate(
         raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}")
     kept = 2 * ("product" in asked) + (6 if share else 3) * ("context" in asked)
     _refuse_size(kept, layers.size, len(cells), n)
-    found = _Found(layers, len(cells), n)
-    names = {choice.name for choice in choices.values()}
-    for name in names:
+    found = _Found(layers, len(cells), n, product="product" in asked)
+    for name in dict.fromkeys(choice.name for choice in choices.values()):
         served = tuple(quantity for quantity in asked if choices[quantity].name == name)
         if name == "reduced":
             if "product" in served:
@@ -132,6 +133,7 @@ def simulate(
                 }
                 found.context = context_spectra(cells, d, layers.tolist(), chains=n, seed=root, **options)
             continue
+        rescale_every(cells, d, dtype)  # refuses what one layer would move out of range
         request = Request(
             dimension=d,
             depths=tuple(np.unique(layers).tolist()),
@@ -156,9 +158,9 @@ def simulate(
 class _Found:
     """Results as they come in, tile by tile."""
 
-    def __init__(self, depths: NDArray[np.int64], cells: int, chains: int) -> None:
+    def __init__(self, depths: NDArray[np.int64], cells: int, chains: int, *, product: bool) -> None:
         self.depths, self.shape = depths, (depths.size, cells, chains)
-        self.product: Any = np.full((2, *self.shape), np.nan)
+        self.product: Any = np.full((2, *self.shape), np.nan) if product else None
         self.product_floor = np.full(depths.size, -np.inf)
         self.context: ContextSpectra | None = None
 
@@ -185,7 +187,7 @@ class _Found:
 
     def simulation(self, choices: dict[str, Choice]) -> Simulation:
         """The whole."""
-        if "product" not in choices:
+        if self.product is None:
             return Simulation(choices, None, None, None, self.context)
         return Simulation(choices, self.product[0], self.product[1], self.product_floor, self.context)
 

@@ -47,25 +47,26 @@ def _step(
     x = state.x
     power, early_power = state.power, state.early_power
     if x.shape[0]:
-        if rank:
-            weights = jnp.full((1 + rank,), numbers.gap).at[0].set(1)
-            x = numbers.sigma * (((x @ basis.T) * weights) @ basis)
-        else:
-            along = (1 - numbers.gap) * (x @ basis[0])
-            x = numbers.sigma * (numbers.gap * x + along[:, None] * basis[0])
-        if request.inject:
-            added = rows_of(numbers, basis[0], frames, request.isotropic, request.columns)
-            x = x.at[early:].add(jnp.ldexp(jnp.ones((), x.dtype), -power) * added)
-            if early:  # [P_{l:2} B_1 w, J]: at the first layer its column is that of w
-                x = x.at[0].set(jnp.where(first, x[1], x[0]))
         # The first column stands for all: a norm over all of them costs four times the layer. Each has injections of
         # its size or less, or is a random vector like it, so that none leaves it behind by much.
+        one = jnp.ones((), x.dtype)
         moved = jnp.frexp(jnp.sqrt(x[int(early)] @ x[int(early)]))[1]
         power, moves = power + moved, jnp.full((x.shape[0],), moved)
         if early:
             moved = jnp.frexp(jnp.sqrt(x[0] @ x[0]))[1]
             early_power, moves = early_power + moved, moves.at[0].set(moved)
-        x = x * jnp.ldexp(jnp.ones((), x.dtype), -moves)[:, None]
+        size = (numbers.sigma * jnp.ldexp(one, -moves))[:, None]
+        if rank:
+            weights = jnp.full((1 + rank,), numbers.gap).at[0].set(1)
+            x = (size * (x @ basis.T) * weights) @ basis
+        else:
+            along = (1 - numbers.gap) * (x @ basis[0])
+            x = size * (numbers.gap * x + along[:, None] * basis[0])
+        if request.inject:
+            added = rows_of(numbers, basis[0], frames, request.isotropic, request.columns)
+            x = x.at[early:].add(jnp.ldexp(one, -power) * added)
+            if early:  # [P_{l:2} B_1 w, J]: at the first layer its column is that of w
+                x = x.at[0].set(jnp.where(first, x[1], x[0]))
     return State(basis, x, power, early_power), overlap
 
 
