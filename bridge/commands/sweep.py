@@ -25,6 +25,9 @@ class WorkerDiedError(SpiError):
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, add_completion=False)
 
+_PRIOR = 0.05
+"""Share of the work after which the pace so far counts as much as the plan: the first parts are small."""
+
 _GRID = "values a,b,c or first:last:count"
 
 
@@ -201,12 +204,13 @@ def _run(request: SweepRequest, planned: dict[str, Any], *, figures: bool) -> di
     """
     from tqdm import tqdm
 
+    from bridge.running.estimate import duration
     from bridge.running.interruption import interruptible
     from theory.sweeping.store import OtherSweepError
     from theory.sweeping.sweep import sweep as compute
 
-    out, begun, computed = request.out, time.monotonic(), False
-    bar_format = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}"
+    out, begun, computed, workers = request.out, time.monotonic(), False, request.workers or 1
+    bar_format = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
     with (
         interruptible() as check,
         tqdm(total=1.0, desc="sweeping", bar_format=bar_format, file=sys.stderr, disable=None) as bar,
@@ -218,7 +222,8 @@ def _run(request: SweepRequest, planned: dict[str, Any], *, figures: bool) -> di
             if bar.total != total:  # the first call says what an earlier run has done, which is no speed of this one
                 bar.reset(total)
                 bar.initial = bar.n = bar.last_print_n = done
-            bar.set_postfix_str(text, refresh=False)
+            left = seconds_left(time.monotonic() - begun, done - bar.initial, total - bar.initial, workers)
+            bar.set_postfix_str(f"about {duration(left)} left, {text}", refresh=False)
             bar.update(done - bar.n)
             check()
 
@@ -226,7 +231,7 @@ def _run(request: SweepRequest, planned: dict[str, Any], *, figures: bool) -> di
             dataset = compute(
                 request.spec,
                 directory=out,
-                workers=request.workers or 1,
+                workers=workers,
                 limit=request.limit,
                 progress=advance,
             )
@@ -248,6 +253,20 @@ def _run(request: SweepRequest, planned: dict[str, Any], *, figures: bool) -> di
     if not (out / "sweep.nc").exists():
         return outcome | {"complete": False, "left": "the same command without --limit goes on"}
     return outcome | {"complete": True, "figures": draw(dataset, out) if figures else []}
+
+
+def seconds_left(elapsed: float, done: float, total: float, workers: int) -> float:
+    """What the work that is left will take: at first as planned, more and more as fast as it has gone so far.
+
+    Args:
+        elapsed: seconds of this run.
+        done: planned seconds, for one process, of what this run has done.
+        total: of all it has to do.
+        workers: processes.
+    """
+    prior = _PRIOR * total
+    pace = (elapsed + prior / workers) / (done + prior) if total > 0 else 0.0
+    return pace * (total - done)
 
 
 def _read(path: Path) -> xr.Dataset:

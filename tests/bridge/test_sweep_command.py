@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bridge.cli import run_command
+from bridge.commands.sweep import seconds_left
 from bridge.commands.sweep_options import KEYS, make_request
 from bridge.errors import ConfigError
 from bridge.running.phasemap import read_sweep
@@ -194,6 +195,13 @@ def test_families_and_studies_become_specifications() -> None:
     assert residual.rank == (1, 4) and np.allclose(np.diff(np.log(residual.strength)), np.log(2))
     boundary = make_request(None, {"study": "boundary", "dimension": "64"}).spec
     assert boundary.dimension == (64,) and len(boundary.gain) == 64
+
+
+def test_what_is_left_is_told_by_the_plan_first_and_then_by_the_pace() -> None:
+    assert seconds_left(0.0, 0.0, 100.0, 2) == pytest.approx(50.0)
+    assert seconds_left(1.0, 0.01, 100.0, 1) == pytest.approx(120.0, rel=0.01)  # not the 10,000 of one small part
+    assert seconds_left(300.0, 99.0, 100.0, 1) == pytest.approx(3.0, rel=0.05)
+    assert seconds_left(300.0, 100.0, 100.0, 1) == 0.0 == seconds_left(1.0, 0.0, 0.0, 1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -25,6 +25,8 @@ TRANSITIONS = {
 PALE = LinearSegmentedColormap.from_list("pale", ["#8db4d6", "#f7f7f7", "#f5b56b"])
 """Blue to orange through white, pale enough for lines on it; colour-blind readers tell the ends apart."""
 
+_LEAST_SHOWN = 0.08
+
 _KINDS = {
     "product": ("product_gain", "size of $P_L$"),
     "share": ("context_gain", "first share in $J_L$"),
@@ -150,7 +152,9 @@ def boundary_along(
     if not rows:
         return style.nothing("This sweep has no boundary.", narrow=narrow)
     gaps = data["gap"].values[style.picked(data["gap"].values, 3)]
-    positive = data["alignment"].values[data["alignment"].values > 0]
+    known = data["alignment"].values
+    # Near 0 the critical gain falls to 0 with the alignment, and would take the whole axis.
+    positive = known[known >= _LEAST_SHOWN] if (known >= _LEAST_SHOWN).any() else known[known > 0]
     kappas = positive[style.picked(positive, 5)]
     figure, axes = style.grid_of_panels(len(rows) * len(gaps), columns=len(gaps), height=2.5, narrow=narrow)
     x = data[along].values.astype(np.float64)

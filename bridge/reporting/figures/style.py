@@ -33,6 +33,8 @@ INK, MUTED, GRID, NULL_COLOUR = "#1d2733", "#5b6773", "#e4e8ec", "#b9c1c9"
 WIDE_INCHES = 10.0
 NARROW_INCHES = 4.3
 _FONT = 9.0
+_RASTER_DPI = 240
+"""Of maps inside vector figures: their cells are an image, everything else stays lines and letters."""
 # Margins of a panel in inches: its axis labels, its title, the space to the next, and above the whole figure.
 _LEFT, _BELOW, _ABOVE, _GAP, _TOP = 0.62, 0.5, 0.3, 0.16, 0.08
 
@@ -276,7 +278,7 @@ def svg_of(figure: Figure, *, salt: str) -> str:
     buffer = io.StringIO()
     # The hash salt can only be set through rc; the context leaves nothing behind.
     with matplotlib.rc_context({"svg.hashsalt": salt}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", dpi=_RASTER_DPI, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
@@ -286,5 +288,6 @@ def save(figure: Figure, directory: Path, name: str, *, pdf: bool = False) -> st
     (directory / f"{name}.svg").write_text(text, encoding="utf-8")
     figure.savefig(directory / f"{name}.png", dpi=150, metadata={"Software": None})
     if pdf:
-        figure.savefig(directory / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        blank = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(directory / f"{name}.pdf", dpi=_RASTER_DPI, metadata=blank)
     return text
