@@ -18,6 +18,7 @@ from bridge.reporting.figures import style
 from bridge.reporting.figures.boundary import threshold_of
 from bridge.reporting.figures.collapse import width_table
 from bridge.reporting.figures.ratio import bound_a_layer
+from theory.phase.areas import resolved_areas
 from theory.phase.critical_context import PhaseThresholds
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
 from theory.sweeping.sweep import sweep
@@ -181,6 +182,17 @@ def test_widths_stand_over_their_prediction(flat: xr.Dataset) -> None:
     mine = points[np.isclose(points[:, 0], 0.5 / 0.4)]
     assert len(mine) == 4 and np.isclose(mine[:, 1], float(cells["product_width"]) / predicted).any()
     assert points[:, 0].min() > 1
+
+
+def test_the_decided_fraction_is_that_of_the_analysis(flat: xr.Dataset) -> None:
+    figure = figures.resolved_coexistence(flat)
+    _nothing_overlaps(figure, "coexistence")
+    assert [axes.get_title(loc="left")[-5:] for axes in _panels(figure)][1:] == ["L = 3", "L = 8"]
+    line = _line(_panels(figure)[2], "growth of J, mixed")
+    table = resolved_areas(flat.sortby(["gain", "alignment"]))
+    rows = table.query("quantity == 'growth' and injection == 'mixed' and depth == 8 and dimension == 40")
+    np.testing.assert_array_equal(line.get_ydata(), rows["resolved"].to_numpy())
+    assert 0 < min(line.get_ydata()) <= 1
 
 
 def test_degenerate_cells_are_left_out_and_everything_is_drawn() -> None:

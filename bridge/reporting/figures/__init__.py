@@ -1,6 +1,7 @@
 """Figures: pure functions from records to matplotlib figures, each wide or narrow."""
 
 from bridge.reporting.figures.activations import changes_by_layer, clouds, error_rates, tail_ratios
+from bridge.reporting.figures.areas import resolved_coexistence
 from bridge.reporting.figures.boundary import boundary_along, context_map
 from bridge.reporting.figures.collapse import width_collapse
 from bridge.reporting.figures.depth import arrival, context_spectra, layer_profiles
@@ -28,6 +29,7 @@ __all__ = [
     "regime_plane",
     "residual_growth",
     "residual_map",
+    "resolved_coexistence",
     "save",
     "singular_ratio",
     "svg_of",

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from bridge.reporting.figures.areas import resolved_coexistence
 from bridge.reporting.figures.boundary import TRANSITIONS, boundary_along, context_map
 from bridge.reporting.figures.collapse import WIDTHS, width_collapse
 from bridge.reporting.figures.injections import injection_map
@@ -40,6 +41,9 @@ def sweep_figures(sweep: xr.Dataset) -> dict[str, Draw]:
                 found[f"context_{transition}_{_slug(name)}"] = partial(context_map, sweep, transition, injection=name)
     if names and "gain" in sweep.dims and _has(sweep, "context_log_noise"):
         found["injection_map"] = partial(injection_map, sweep)
+    plane = ("gain", "alignment", "gap")
+    if all(sweep.sizes.get(name, 0) > 1 for name in plane) and (_has(sweep, "grown") or _has(sweep, "context_grown")):
+        found["coexistence"] = partial(resolved_coexistence, sweep)
     if "strength" in sweep.dims:
         for name in names:
             found[f"residual_map_{_slug(name)}"] = partial(residual_map, sweep, injection=name)
