@@ -8,7 +8,7 @@ from theory.phase._crossing import order_values
 from theory.phase.critical_context import PhaseThresholds, critical_context_gain
 from theory.simulators.cells import PhaseCells
 from theory.simulators.spectra import context_spectra
-from theory.sweeping import products
+from theory.sweeping import parts, products
 from theory.sweeping._statistics import spread_and_error
 from theory.sweeping.contexts import FILL, MARGIN, TOLERANCE, scan_grid
 from theory.sweeping.spec import Injection, SweepSpec
@@ -60,6 +60,18 @@ def test_a_cell_does_not_depend_on_its_grid(data) -> None:
     # The enclosures start from another scan: they agree to the tolerance both keep.
     for name in ("context_gain", "context_gain_low", "context_gain_high"):
         np.testing.assert_allclose(np.log(one[name]), np.log(part[name]), atol=2 * TOLERANCE)
+
+
+def test_how_a_sweep_is_cut_changes_no_bit(data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pair a part: the critical gains of a pair do not depend on the pairs searched beside it."""
+    context = SweepSpec(**GRID, seeds=40, seed=3, quantities=("early",), injections=("coherent", "random"))
+    monkeypatch.setattr(parts, "PART_S", 0.0)
+    monkeypatch.setattr(parts, "SHARING", 1)
+    assert len(list(parts.parts_of(context))) == 3 * 4 * 2
+    found = sweep(context)
+    for name in found.data_vars:
+        expected = data[name].sel(injection=found.injection) if "injection" in found[name].dims else data[name]
+        np.testing.assert_array_equal(found[name], expected, err_msg=str(name))
 
 
 def test_critical_gains_agree_with_a_search_of_its_own(data) -> None:
@@ -141,7 +153,8 @@ def test_the_standard_error_of_a_spread_is_the_spread_of_spreads() -> None:
 def test_the_scan_holds_the_map_and_reaches_beyond_it_and_the_prediction() -> None:
     gains, predicted = np.array([2.0, 0.5, 1.0]), np.array([-5.0, 0.0])
     grid = scan_grid(gains, predicted, np.maximum(predicted, 0))
-    assert (np.diff(grid, axis=1) > 0).all() and np.diff(grid, axis=1).max() <= FILL + 1e-12
+    assert (np.diff(grid, axis=1) >= 0).all() and np.diff(grid, axis=1).max() <= FILL + 1e-12
+    np.testing.assert_array_equal(np.unique(grid[1]), np.unique(scan_grid(gains, predicted[1:], np.zeros(1))))
     for pair in range(2):
         assert set(np.log(gains)) <= set(grid[pair])
     assert grid[0, 0] == -5 - MARGIN and grid[1, 0] == np.log(0.5) - MARGIN

@@ -7,6 +7,7 @@ both.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -55,7 +56,7 @@ class Family:
             that cannot be simulated are left out.
         pairs: number of pairs.
         sizes: of the map, any order.
-        scan: ln size of the search for crossings, ascending, shape (pairs, n).
+        scan: ln size of the search for crossings, not descending, shape (pairs, n).
         runs: which cells of the map can be run, shape (sizes, pairs).
         good: which pairs can be searched, indices.
         early: whether to keep numbers of the earliest injection.
@@ -233,7 +234,7 @@ def finished(
 def scan_grid(
     sizes: NDArray[np.float64], lowest: NDArray[np.float64], highest: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """ln sizes of the scan of each pair, ascending, shape (pairs, n): the map's, filled up and widened.
+    """ln sizes of the scan of each pair, not descending, shape (pairs, n): the map's, filled up and widened.
 
     Args:
         sizes: of the map, any order.
@@ -242,17 +243,16 @@ def scan_grid(
     """
     inner = np.log(np.sort(sizes[sizes > 0]))
     inner = inner if inner.size else np.zeros(1)
-    knots = np.empty((lowest.size, inner.size + 2))
-    knots[:, 0], knots[:, -1] = np.minimum(inner[0], lowest) - MARGIN, np.maximum(inner[-1], highest) + MARGIN
-    knots[:, 1:-1] = inner
-    pieces = [knots[:, :1]]
-    for begin, end in zip(knots.T[:-1], knots.T[1:], strict=True):
-        parts = max(1, int(np.ceil(float((end - begin).max()) / FILL)))
-        share = np.arange(1, parts + 1) / parts
-        piece = begin[:, None] + (end - begin)[:, None] * share
-        piece[:, -1] = end  # exactly, as the map's own numbers are known there
-        pieces.append(piece)
-    return np.concatenate(pieces, axis=1)
+    low, high = np.minimum(inner[0], lowest) - MARGIN, np.maximum(inner[-1], highest) + MARGIN
+    below, above = (int(np.ceil(x.max() / FILL)) for x in (inner[0] - low, high - inner[-1]))
+    # Steps from the map outwards, held at a pair's own end: its points do not depend on the pairs beside it.
+    under = np.maximum(inner[0] - FILL * np.arange(below, 0, -1), low[:, None])
+    over = np.minimum(inner[-1] + FILL * np.arange(1, above + 1), high[:, None])
+    within = [inner[:1]]
+    for begin, end in itertools.pairwise(inner):
+        # The ends exactly, as the map's own numbers are known there.
+        within.append(np.append(np.linspace(begin, end, int(np.ceil((end - begin) / FILL)) + 1)[1:-1], end))
+    return np.hstack([under, np.broadcast_to(np.concatenate(within), (low.size, sum(map(len, within)))), over])
 
 
 def boundaries(
@@ -277,10 +277,11 @@ def boundaries(
         return values, codes
     grid = family.scan[good]
     curves = np.empty((kinds, *shape[:2], good.size, grid.shape[1]))
-    known = {float(np.log(size)): index for index, size in enumerate(family.sizes) if size > 0}
+    with np.errstate(divide="ignore"):
+        of_map = np.log(family.sizes)
     for point, log_size in enumerate(grid.T):
-        index = known.get(float(log_size[0])) if (log_size == log_size[0]).all() else None
-        if index is None:
+        index = int(np.abs(of_map - log_size[0]).argmin())
+        if not (np.abs(log_size - of_map[index]) < 1e-12).all():
             here = family.summary(np.exp(log_size), good, depths, thresholds, spec.level)[0]
         else:
             here = {name: array[:, :, index, good] for name, array in summary.items()}
