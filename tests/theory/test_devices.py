@@ -61,8 +61,8 @@ def test_the_law_test_can_fail() -> None:
 
 
 def test_aligned_layers_are_geometric_sums_in_jax_too() -> None:
-    """kappa = 1, xi = 0: J w = u beta sum sigma^i, the earliest beta sigma^(L-1), sigma_2 = b; to 1000 layers."""
-    sigma = np.array([0.5, 0.99, 1.01, 3.0])
+    """kappa = 1, xi = 0: J w = u beta sum sigma^i, the earliest beta sigma^(L-1), sigma_2 = b; 1000 layers."""
+    sigma = np.linspace(0.5, 3.0, 40)  # more than share one tile, and not a multiple of it
     cells = PhaseCells(sigma, 1.0, 0.0, 2e200, 0.3e200)
     depths = [1, 40, 1000]
     before = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]

@@ -158,8 +158,8 @@ def _store(
 
 
 def _rounded(rows: int) -> int:
-    """Up to a power of two, and to a multiple of 8 beyond 8, so that few shapes are compiled."""
-    return 1 << (rows - 1).bit_length() if rows <= 8 else -(-rows // 8) * 8
+    """Up to 1, 8 or `ROWS`, so that few shapes are compiled: a compilation costs seconds, a cell too many little."""
+    return 1 if rows == 1 else 8 if rows <= 8 else ROWS
 
 
 @functools.lru_cache(maxsize=64)
