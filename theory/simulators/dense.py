@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from theory.chains._requests import afford
 from theory.simulators.cells import PhaseCells
 from theory.simulators.ensemble import BULK, DIRECTION, FRAME, TURN, Draws, Numbers, directions, reading, rows_of, split
-from theory.simulators.runs import Request, Run, tile_room
+from theory.simulators.runs import Request, Run, tile_room, tile_shape
 
 __all__ = ["dense_runs", "layer_of", "quarter_circle_values"]
 
@@ -149,8 +149,7 @@ def tiles(request: Request, cells: int) -> tuple[int, int]:
     """Cells and chains of one tile: a rule of the request alone."""
     whole = tile_room(TILE_BYTES, ACCELERATOR_TILE_BYTES)
     together = max(1, whole // (HELD * np.dtype(request.dtype).itemsize * request.dimension**2))
-    chains = min(request.chains, max(1, together // min(cells, 16)), 256)
-    return min(cells, max(1, together // chains)), chains
+    return tile_shape(cells, request.chains, together)
 
 
 def dense_runs(cells: PhaseCells, request: Request, *, quarter_circle: bool = False) -> Iterator[Run]:

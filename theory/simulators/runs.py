@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from theory.simulators.cells import PhaseCells
 
-__all__ = ["Request", "Run", "tile_room"]
+__all__ = ["Request", "Run", "tile_room", "tile_shape"]
 
 
 def tile_room(cached: int, accelerator: int) -> int:
@@ -25,6 +25,16 @@ def tile_room(cached: int, accelerator: int) -> int:
     stats: Any = device.memory_stats() or {}
     free = stats.get("bytes_limit", 4 * accelerator) - stats.get("bytes_in_use", 0)
     return max(1, min(accelerator, free // 4))
+
+
+def tile_shape(cells: int, chains: int, together: int) -> tuple[int, int]:
+    """Cells and chains of a tile of at most `together` of their pairs, where one fits at all.
+
+    A power of two of cells, the last repeated: a search that asks for fewer and fewer cells compiles few programs.
+    """
+    padded = 1 << (cells - 1).bit_length()
+    some = min(chains, max(1, together // min(padded, 16)), 256)
+    return min(padded, 1 << (max(1, together // some).bit_length() - 1)), some
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from theory.chains._requests import afford, available_bytes
 from theory.simulators.cells import PhaseCells
 from theory.simulators.ensemble import DIRECTION, FRAME, PROBE, Draws, Numbers, directions, reading, rows_of, split
-from theory.simulators.runs import Request, Run, tile_room
+from theory.simulators.runs import Request, Run, tile_room, tile_shape
 
 __all__ = ["structured_runs"]
 
@@ -117,8 +117,7 @@ def tiles(request: Request, cells: int) -> tuple[int, int]:
     rows = 2 * (request.carried + 1 + request.rank) + request.columns * request.context
     whole = tile_room(TILE_BYTES, ACCELERATOR_TILE_BYTES)
     together = max(1, whole // (item * request.dimension * rows))
-    chains = min(request.chains, max(1, together // min(cells, 16)), 256)
-    return min(cells, max(1, together // chains)), chains
+    return tile_shape(cells, request.chains, together)
 
 
 def tile_bytes(request: Request, some: int, chains: int) -> tuple[int, int]:
