@@ -120,6 +120,10 @@ def load_checkpoint(
     if config.get("model_type") != "whisper":
         found = config.get("model_type", "no model type")
         raise CheckpointError("not_whisper", f"{ref}: config.json must be of model_type 'whisper'; got {found!r}")
+    if quantised := config.get("quantization_config"):
+        method = quantised.get("quant_method", "some method") if isinstance(quantised, Mapping) else quantised
+        detail = f"its weights are quantised ({method}), and have no derivatives to measure; pass the model before that"
+        raise CheckpointError("bad_weights", f"{ref}: {detail}")
     weights = weight_files(directory)
     stored = stored_dtypes(str(ref), weights)
     with quiet_transformers():

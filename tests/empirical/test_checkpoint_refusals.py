@@ -164,6 +164,12 @@ def test_another_head_on_whisper_is_named(good: Path, tmp_path: Path) -> None:
     assert error.code == "not_whisper" and "WhisperForAudioClassification" in error.message
 
 
+def test_quantised_weights_are_refused(copy: Path) -> None:
+    rewrite_json(copy / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+    error = error_of(copy)
+    assert error.code == "bad_weights" and "bitsandbytes" in error.message
+
+
 def test_a_bare_whisper_is_complete_since_its_head_is_tied(good: Path, tmp_path: Path) -> None:
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     whole = WhisperForConditionalGeneration.from_pretrained(good)

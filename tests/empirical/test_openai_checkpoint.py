@@ -16,7 +16,8 @@ import soundfile
 import torch
 
 from empirical import analyze
-from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from empirical.checkpoint import CheckpointError, load_checkpoint
+from empirical.nulls import random_weights
 from empirical.transcribe import transcribe
 from tests.helpers.openai_whisper import openai_content, openai_logits, write_openai
 from tests.helpers.tiny_whisper import rewrite_json, write_tiny_whisper
@@ -280,6 +281,10 @@ def test_arguments_that_belong_to_other_references(file: Path, tmp_path: Path) -
     assert caught.value.code == "not_a_directory"
 
 
-def test_a_null_model_of_it_keeps_its_notes(file: Path) -> None:
-    loaded: Checkpoint = load_checkpoint(file)
-    assert loaded.with_model(loaded.model, "null").notes == (*loaded.notes, "null")
+def test_null_models_of_it_are_those_of_the_directory(pair: tuple[Path, Path]) -> None:
+    """They are drawn from the config, which a `.pt` does not have and which is therefore made here."""
+    drawn = [random_weights(load_checkpoint(each), seed=3) for each in pair]
+    states = [each.model.state_dict() for each in drawn]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    assert drawn[1].notes[:1] == ("openai_format",) and drawn[1].notes[-1] == "null:random_weights:3"
