@@ -20,6 +20,7 @@ from theory.bounds.products import (
 )
 from theory.bounds.rates import critical_alignment, first_order_error, max_rate, min_rate
 from theory.chains.adversarial import inject_adversarial
+from theory.chains.aligned_residual import aligned_residual_chain, inject_written
 from theory.chains.alignment import mean_random_alignment, measured_random_alignment
 from theory.chains.chain import Chain, measure
 from theory.chains.ensembles import gaussian_chain, orthogonal_chain
@@ -46,8 +47,20 @@ from theory.counterexamples.residual import (
     residual_log_growth_bounds,
     residual_mean_square,
 )
+from theory.phase.areas import CertifiedAreas, certified_areas, misjudged_areas, resolved_areas
 from theory.phase.critical import CriticalGain, critical_product_gain, predicted_gain
 from theory.phase.critical_context import PhaseThresholds, critical_context_gain
+from theory.phase.critical_residual import CriticalStrength, critical_strength, predicted_strength
+from theory.phase.early_moments import EarlyMoments, dispersive_excess, dispersive_width, early_moments
+from theory.phase.finite_size import crossover_widths, finite_size
+from theory.phase.judging import Verdict
+from theory.phase.limit_product import LimitProduct, limit_product
+from theory.phase.offsets import boundary_offsets, random_offset
+from theory.phase.onset import certified_onset, context_onset, product_onset, typical_onset
+from theory.phase.rank_one import rank_one
+from theory.phase.residual_map import residual_phases, residual_verdicts
+from theory.phase.tables import phase_tables
+from theory.phase.verdicts import verdicts
 from theory.propagation.depth import JacobianProfile, depth_profile, jacobian_profile
 from theory.propagation.floored import Floored
 from theory.propagation.path import DominantPath, dominant_path
@@ -57,6 +70,8 @@ from theory.propagation.scaled import Scaled
 from theory.propagation.spectrum import LogSpectrum, log_singular_values, lyapunov_exponents
 from theory.regimes.boundaries import boundary_curves
 from theory.regimes.predictions import RegimePrediction, certified_regime, mean_field, paper_rule
+from theory.regimes.residual_moments import ResidualMoments, residual_moments
+from theory.regimes.residual_rates import ResidualRates, residual_rates
 from theory.regimes.thresholds import PaperThresholds
 from theory.regimes.typical import (
     crossover_width,
@@ -66,45 +81,73 @@ from theory.regimes.typical import (
     typical_log_ratio,
 )
 from theory.simulators.cells import PhaseCells
+from theory.simulators.choose import Choice
+from theory.simulators.residual import residual_spectra
+from theory.simulators.residual_cells import ResidualCells
+from theory.simulators.simulate import Simulation, simulate
 from theory.simulators.spectra import ContextSpectra, context_spectra
-from theory.sweeping.sweep import SweepSpec, default_sweep, sweep
+from theory.sweeping.plan import SweepPlan, SweepTooLargeError, plan_sweep
+from theory.sweeping.spec import Injection, ResidualSweepSpec, SweepSpec, default_sweep
+from theory.sweeping.store import OtherSweepError
+from theory.sweeping.studies import STUDY_QUESTIONS, studies
+from theory.sweeping.sweep import sweep
 from theory.training.balance import imbalance, misalignment_bound
 from theory.training.spec import TrainingSpec
 from theory.training.trajectory import Trajectory, train
 
 __all__ = [
+    "STUDY_QUESTIONS",
     "AttackResult",
     "AttackSpec",
     "BlockCertificate",
     "BlockTable",
     "BoundResult",
     "Certificate",
+    "CertifiedAreas",
     "Chain",
+    "Choice",
     "ClaimCheck",
     "ConeCertificate",
     "ContextSpectra",
     "Counterexample",
     "CriticalGain",
+    "CriticalStrength",
     "DominantPath",
+    "EarlyMoments",
     "Factored",
     "Floored",
     "FrameCertificate",
     "Hypothesis",
+    "Injection",
     "JacobianProfile",
+    "LimitProduct",
     "LogSpectrum",
     "OtherAttackError",
+    "OtherSweepError",
     "PaperThresholds",
     "PhaseCells",
     "PhaseThresholds",
     "ReducedJacobians",
     "RegimePrediction",
+    "ResidualCells",
     "ResidualMeanSquare",
+    "ResidualMoments",
+    "ResidualRates",
+    "ResidualSweepSpec",
     "Scaled",
+    "Simulation",
+    "SweepPlan",
     "SweepSpec",
+    "SweepTooLargeError",
     "TrainingSpec",
     "Trajectory",
+    "Verdict",
+    "aligned_residual_chain",
     "attack",
     "boundary_curves",
+    "boundary_offsets",
+    "certified_areas",
+    "certified_onset",
     "certified_regime",
     "certify",
     "certify_blocks",
@@ -120,16 +163,23 @@ __all__ = [
     "context_jacobians",
     "context_jacobians_and_products",
     "context_norm_bound",
+    "context_onset",
     "context_spectra",
     "counterexamples",
     "critical_alignment",
     "critical_context_gain",
     "critical_product_gain",
+    "critical_strength",
     "crossover_width",
+    "crossover_widths",
     "default_sweep",
     "depth_profile",
+    "dispersive_excess",
+    "dispersive_width",
     "dominant_path",
+    "early_moments",
     "evaluate_bounds",
+    "finite_size",
     "first_order_error",
     "flat_chain",
     "frames_of",
@@ -139,7 +189,9 @@ __all__ = [
     "inject_coherent",
     "inject_none",
     "inject_random",
+    "inject_written",
     "jacobian_profile",
+    "limit_product",
     "load_chain",
     "log_product_lower",
     "log_product_lower_closed",
@@ -157,24 +209,41 @@ __all__ = [
     "measured_random_alignment",
     "min_rate",
     "misalignment_bound",
+    "misjudged_areas",
     "newman_exponents",
     "orthogonal_chain",
     "paper_rule",
     "perturbation_error",
+    "phase_tables",
+    "plan_sweep",
     "predicted_gain",
+    "predicted_strength",
+    "product_onset",
     "products",
     "profile_chain",
+    "random_offset",
+    "rank_one",
     "reduced_jacobians",
     "residual_chain",
     "residual_chain_of",
     "residual_log_growth",
     "residual_log_growth_bounds",
     "residual_mean_square",
+    "residual_moments",
+    "residual_phases",
+    "residual_rates",
+    "residual_spectra",
+    "residual_verdicts",
+    "resolved_areas",
     "save_chain",
+    "simulate",
+    "studies",
     "sweep",
     "train",
     "twisted_chain",
     "typical_across_over_along",
     "typical_growth",
     "typical_log_ratio",
+    "typical_onset",
+    "verdicts",
 ]

@@ -18,11 +18,11 @@ from theory.sweeping.identity import described, digest, resolved_engine
 from theory.sweeping.layout import dataset, empty
 from theory.sweeping.parts import parts_of, place
 from theory.sweeping.plan import SweepPlan, plan_sweep, refuse_too_large
-from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, default_sweep
+from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
 from theory.sweeping.store import SweepStore
 from theory.sweeping.workers import computed_parts
 
-__all__ = ["CODE_MEANINGS", "SweepSpec", "default_sweep", "sweep"]
+__all__ = ["CODE_MEANINGS", "sweep"]
 
 Progress = Callable[[float, float, str], Any]
 
