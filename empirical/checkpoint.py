@@ -222,6 +222,7 @@ def _load_openai(path: Path, dtype: str, companion: Path | None) -> Checkpoint:
         features = _feature_extractor(file.parent) if has_features else openai_tokens.feature_extractor_of(dims)
         config = openai_checkpoint.config_of(dims)
         _check_agreement(str(path), config.to_dict(), features, tokenizer)
+        openai_tokens.check_places(path, dims, tokenizer)
         if (file.parent / "generation_config.json").is_file():
             generation = _generation_config(file.parent)
             openai_tokens.check_start(file.parent, generation, tokenizer)

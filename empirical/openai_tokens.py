@@ -130,10 +130,8 @@ def generation_defaults(path: Path, dims: Dimensions, tokenizer: WhisperTokenize
         detail = f"a vocabulary of {dims.n_vocab} is none of OpenAI's ({known}), so its prompt is not known"
         raise CheckpointError("missing_file", f"{path}: {detail}; put a generation_config.json beside its tokenizer")
     multilingual = dims.n_vocab in MULTILINGUAL
-    languages = languages_of(dims)
-    end = 50_257 if multilingual else 50_256
-    ids = {token: end + place for place, token in enumerate([_END, _START, *languages, *_AFTER_LANGUAGES])}
-    _check_places(path, ids, tokenizer)
+    check_places(path, dims, tokenizer)
+    ids, end = _places(dims), _places(dims)[_END]
     silent = {ids[name] for name in (_START, "<|startoflm|>", "<|startofprev|>", _SILENT)}
     tasks = {name: ids[f"<|{name}|>"] for name in ("transcribe", "translate")}
     non_speech = {token for token in (NON_SPEECH_TOKENS_MULTI if multilingual else NON_SPEECH_TOKENS) if token < end}
@@ -150,7 +148,7 @@ def generation_defaults(path: Path, dims: Dimensions, tokenizer: WhisperTokenize
         return_timestamps=False,
     )
     if multilingual:  # by name, for `update` passes over names that a config does not have yet
-        config.lang_to_id = {token: ids[token] for token in languages}
+        config.lang_to_id = {token: ids[token] for token in languages_of(dims)}
         config.task_to_id = tasks
         config.task = "transcribe"
     return config
@@ -168,9 +166,18 @@ def check_start(path: Path, config: GenerationConfig, tokenizer: WhisperTokenize
         raise CheckpointError("bad_tokenizer", f"{path}: {detail}")
 
 
-def _check_places(path: Path, ids: dict[str, int], tokenizer: WhisperTokenizer) -> None:
+def check_places(path: Path, dims: Dimensions, tokenizer: WhisperTokenizer) -> None:
+    """A vocabulary of OpenAI's size must have its special tokens in OpenAI's places: what lies beside a file need not
+    belong to it, and any smaller tokenizer would fit.
+
+    Raises:
+        CheckpointError: "bad_tokenizer".
+    """
+    if tiktoken_name(dims) is None:
+        return
     vocabulary = tokenizer.get_vocab()
-    needed = {**ids, "Ġ": 220}  # a space: where it is not there, the lists of non-speech tokens mean other words
+    # A space: where it is not there, the lists of non-speech tokens mean other words.
+    needed = {**_places(dims), "Ġ": 220}
     if _SILENT not in vocabulary:  # as transformers' checkpoints name it
         needed["<|nocaptions|>"] = needed.pop(_SILENT)
     for token, place in needed.items():
@@ -178,6 +185,12 @@ def _check_places(path: Path, ids: dict[str, int], tokenizer: WhisperTokenizer) 
             found = "nowhere" if token not in vocabulary else f"at {vocabulary[token]}"
             detail = f"{token} must be token {place} of this model; its tokenizer has it {found}"
             raise CheckpointError("bad_tokenizer", f"{path}: {detail}")
+
+
+def _places(dims: Dimensions) -> dict[str, int]:
+    """Special tokens of OpenAI's vocabularies, timestamps left out."""
+    end = 50_257 if dims.n_vocab in MULTILINGUAL else 50_256
+    return {token: end + place for place, token in enumerate([_END, _START, *languages_of(dims), *_AFTER_LANGUAGES])}
 
 
 def _assets() -> Path | None:

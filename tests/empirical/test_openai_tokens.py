@@ -16,6 +16,7 @@ from empirical import openai_tokens
 from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from empirical.transcribe import transcribe
 from tests.helpers.openai_whisper import write_openai
+from tests.helpers.tiny_whisper import write_tiny_whisper
 
 torch.set_num_threads(1)
 
@@ -165,6 +166,17 @@ def test_a_tokenizer_with_special_tokens_elsewhere_is_refused(
     loaded.tokenizer.save_pretrained(tmp_path)
     file = write_model(tmp_path / "other.pt", other, 80)
     with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(file)
+    assert caught.value.code == "bad_tokenizer"
+
+
+def test_another_model_s_small_tokenizer_that_lies_beside_the_file_is_refused(tmp_path: Path) -> None:
+    """It would fit into the vocabulary, and its generation config agrees with it."""
+    write_tiny_whisper(tmp_path)
+    file = write_model(tmp_path / "other.pt", 51_865, 80)
+    with pytest.raises(
+        CheckpointError, match="must be token 50257 of this model; its tokenizer has it at 279"
+    ) as caught:
         load_checkpoint(file)
     assert caught.value.code == "bad_tokenizer"
 
