@@ -20,7 +20,7 @@ def injection_map(
 ) -> Figure:
     """Median noise ratio of J_L over gain and alignment: a row a kind of injection, a column a gap (three at most).
 
-    The noise ratio is the Frobenius norm of J_L across u_L over its norm along u_L, what the paper's rank-1 statement
+    The noise ratio is the operator norm of J_L across u_L over its norm along u_L, what the paper's rank-1 statement
     (P3) calls noise. On the line sigma_2 / sigma_1 of half the chains is below the threshold of collapse, and in the
     hatched part that of at least 95 %.
 
@@ -69,7 +69,7 @@ def injection_map(
     style.headline(
         figure,
         f"Context Jacobian, L = {layers}, d = {style.short_number(d)}{chains_of(sweep)} a cell. Colour: median of "
-        "J's Frobenius norm across u over its norm along u, the noise of the rank-1 statement (P3): small in purple",
+        "J's operator norm across u over its norm along u, the noise of the rank-1 statement (P3): small in purple",
     )
     return figure
 

@@ -80,7 +80,7 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
         style.label(one, f"L = {depth}", "alignment over gap, κ / ξ", "$\\ln(\\sigma_2/\\sigma_1) / L$ (nats a layer)")
     style.shared_legend(figure, axes, narrow=narrow)
     said = f"medians with {level_of(sweep)} intervals" if median else "means"
-    style.headline(figure, f"Products P_L, d = {style.short_number(d)}{chains_of(sweep)} a cell; {said}")
+    style.headline(figure, f"Products $P_L$, d = {style.short_number(d)}{chains_of(sweep)} a cell; {said}")
     return figure
 
 
