@@ -142,9 +142,21 @@ class DecoderChain:
         """J_l by the recurrence (T2) on the A_k, B_k of one position alone: what the position chain takes J_l to be."""
         return self._sum(1, layer, self.rows(position), local=True)
 
-    def position_blocks(self, layer: int, position: int) -> tuple[Tensor, Tensor]:
-        """(A_l, B_l B_l^T) of one position, both (d, d) float64: its propagator, and all of its injection that the
-        norms ||M B_l|| of any M need, without a vector of length S d."""
+    def block_propagator(self, first: int, last: int, position: int | None = None) -> LinearOperator:
+        """A_last ... A_first, of one position with all others held fixed, or of the sequence (T17)."""
+        self._ordered(first, last)
+        operator = self.propagator(first, position)
+        for layer in range(first + 1, last + 1):
+            operator = self.propagator(layer, position) @ operator
+        return operator
+
+    def block_injection(self, first: int, last: int, position: int | None = None) -> LinearOperator:
+        """sum over k in [first, last] of P_{last:k+1} B_k, R d x S d (T17); of one position, by its own A_k, B_k."""
+        self._ordered(first, last)
+        return self._sum(first, last, self.rows(position), local=position is not None)
+
+    def position_factors(self, layer: int, position: int) -> tuple[Tensor, Tensor]:
+        """(A_l, D_l) of one position, both (d, d) float64; B_l = D_l N_l, N_l being of `LinearisedLayer`."""
         linear, rows = self._layer(layer), self.rows(position)
         propagator, heads = [], []
         with torch.no_grad():
@@ -153,10 +165,16 @@ class DecoderChain:
                 g, go = linear.pull(part, rows)
                 propagator.append(g[:, rows].flatten(1))
                 heads.append(go.flatten(1))
-            through = torch.cat(heads).double()
-            gram = through @ linear.context_gram(rows.start) @ through.T
         self.products += self.width
-        return torch.cat(propagator).double(), gram
+        return torch.cat(propagator).double(), torch.cat(heads).double()
+
+    def position_blocks(self, layer: int, position: int) -> tuple[Tensor, Tensor]:
+        """(A_l, B_l B_l^T) of one position, both (d, d) float64: its propagator, and all of its injection that the
+        norms ||M B_l|| of any M need, without a vector of length S d."""
+        propagator, through = self.position_factors(layer, position)
+        with torch.no_grad():
+            gram = through @ self.layers[layer - 1].context_gram(self.rows(position).start) @ through.T
+        return propagator, gram
 
     def autograd_pull(self, layer: int, cotangent: Tensor) -> Tensor:
         """J_l^T g, (S d,), by autograd of the model's own decoder, g (T d,): the witness of `context_jacobian`."""
@@ -234,6 +252,10 @@ class DecoderChain:
 
         forward, reverse = in_chunks(push, shape[0]), in_chunks(pull, shape[1])
         return LinearOperator(shape, forward, reverse, dtype=self.dtype, device=self.device)
+
+    def _ordered(self, first: int, last: int) -> None:
+        if not 1 <= first <= last <= self.depth:
+            raise ValueError(f"a block must have 1 <= first <= last <= {self.depth}; got {first} and {last}")
 
     def _layer(self, layer: int) -> LinearisedLayer:
         if not 1 <= layer <= len(self.layers):

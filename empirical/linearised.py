@@ -239,6 +239,23 @@ class LinearisedLayer:
 
         Row (h, j) of N is C_h[:, j] (x) (q_h W_k,h) + P_h (x) W_v,h[j], with C_h = (diag P_h - P_h P_h^T) V_h.
         """
+        centred, spread, query_key, value_weight = self._context_factors(position)
+        cross = (centred.T @ spread) * (query_key @ value_weight.T)
+        gram = (centred.T @ centred) * (query_key @ query_key.T) + cross + cross.T
+        return gram + (spread.T @ spread) * (value_weight @ value_weight.T)
+
+    def context_cross_gram(self, other: LinearisedLayer, position: int) -> Tensor:
+        """N N'^T of one position, (d, d) in float64, N' that of another layer on the same encoder states."""
+        centred, spread, query_key, value_weight = self._context_factors(position)
+        centred2, spread2, query_key2, value_weight2 = other._context_factors(position)
+        gram = (centred.T @ centred2) * (query_key @ query_key2.T)
+        gram += (centred.T @ spread2) * (query_key @ value_weight2.T)
+        gram += (spread.T @ centred2) * (value_weight @ query_key2.T)
+        gram += (spread.T @ spread2) * (value_weight @ value_weight2.T)
+        return gram
+
+    def _context_factors(self, position: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """C (S, d), P (S, d), and the rows (d, d) that stand beside them in N, float64."""
         weights = self._attention[:, position].double()
         value, width = self._value.double(), self.width
         centred = weights[..., None] * (value - self._heads[:, position].double()[:, None])
@@ -246,9 +263,7 @@ class LinearisedLayer:
         spread = weights.repeat_interleave(width // self.heads, dim=0).T  # (S, d): P_h beside every (h, j)
         query_key = self._query_key[:, position].double().repeat_interleave(width // self.heads, dim=0)
         value_weight = self._value_weight.double().reshape(width, width)
-        cross = (centred.T @ spread) * (query_key @ value_weight.T)
-        gram = (centred.T @ centred) * (query_key @ query_key.T) + cross + cross.T
-        return gram + (spread.T @ spread) * (value_weight @ value_weight.T)
+        return centred, spread, query_key, value_weight
 
     def _split(self, x: Tensor) -> Tensor:
         """(n, d) -> (H, n, dh)."""

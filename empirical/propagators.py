@@ -22,7 +22,7 @@ from torch import Tensor
 
 from empirical.chain import DecoderChain
 from empirical.krylov import leading_triplets
-from empirical.operators import require_finite
+from empirical.operators import LinearOperator, require_finite
 
 # A propagator of at most this size is made dense: its Frobenius norm, hence the bulk gap, is then exact.
 _DENSE_BYTES = 64 * 2**20
@@ -61,7 +61,9 @@ class _Injection:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Dominant:
+class Dominant:
+    """The dominant path of one propagator and what lies beside it; sigma and gap are NaN where unconverged."""
+
     sigma: float
     gap: float
     bulk_gap: float
@@ -75,18 +77,18 @@ class _Dominant:
 def measure_position_layers(chain: DecoderChain, position: int = -1) -> list[LayerMeasurement]:
     """Every layer at one position, all other positions held fixed: dense d x d algebra in float64, exact."""
     blocks = [chain.position_blocks(layer, position) for layer in range(1, chain.depth + 1)]
-    dominant = [_dense_dominant(a) for a, _ in blocks]
-    norms = [_top_of_gram(gram) for _, gram in blocks]
+    dominant = [dense_dominant(a) for a, _ in blocks]
+    norms = [top_of_gram(gram) for _, gram in blocks]
     arrivals = norms[-1:]
     product = blocks[-1][0]
     for a, gram in reversed(blocks[:-1]):
-        arrivals.insert(0, _top_of_gram(product @ gram @ product.T))
+        arrivals.insert(0, top_of_gram(product @ gram @ product.T))
         product = product @ a
     layers = []
     for index, ((_, gram), own) in enumerate(zip(blocks, dominant, strict=True)):
         along = math.sqrt(max(0.0, float(own.u @ gram @ own.u)))
-        across = _project_out(gram, own.u)
-        injection = _Injection(along, _top_of_gram(across), norms[index], True)
+        across = project_out(gram, own.u)
+        injection = _Injection(along, top_of_gram(across), norms[index], True)
         layers.append(_layer(own, dominant[index - 1] if index else None, injection, (arrivals[index], True)))
     return layers
 
@@ -94,9 +96,9 @@ def measure_position_layers(chain: DecoderChain, position: int = -1) -> list[Lay
 def measure_sequence_layers(chain: DecoderChain, *, seed: int = 0) -> list[LayerMeasurement]:
     """Every layer of the whole-sequence state, Td x Td, by products; propagators dense where they fit."""
     layers: list[LayerMeasurement] = []
-    before: _Dominant | None = None
+    before: Dominant | None = None
     for layer in range(1, chain.depth + 1):
-        own = _krylov_dominant(chain, layer, seed)
+        own = krylov_dominant(chain.propagator(layer), seed=seed)
         injection = chain.injection(layer)
         whole = leading_triplets(injection, 1, frobenius=False, seed=seed)
         along = float(torch.linalg.vector_norm(injection.rmatmat(own.u[:, None]).double()))
@@ -115,7 +117,8 @@ def measure_sequence_layers(chain: DecoderChain, *, seed: int = 0) -> list[Layer
     return layers
 
 
-def _dense_dominant(a: Tensor) -> _Dominant:
+def dense_dominant(a: Tensor) -> Dominant:
+    """Leading triplet, gap and bulk gap of a square float64 matrix, exact."""
     u, s, vh = torch.linalg.svd(require_finite("the propagator", a))
     sigma = float(s[0])
     forward = torch.linalg.vector_norm(a @ vh[0] - sigma * u[:, 0])
@@ -123,11 +126,11 @@ def _dense_dominant(a: Tensor) -> _Dominant:
     residual = float(torch.maximum(forward, backward)) / sigma if sigma > 0.0 else 0.0
     rest = float(torch.linalg.vector_norm(s[1:]))
     gap, bulk = _gaps(sigma, float(s[1]) if len(s) > 1 else 0.0, rest, len(s))
-    return _Dominant(sigma, gap, bulk, 0.0, u[:, 0], vh[0], residual, True)
+    return Dominant(sigma, gap, bulk, 0.0, u[:, 0], vh[0], residual, True)
 
 
-def _krylov_dominant(chain: DecoderChain, layer: int, seed: int) -> _Dominant:
-    operator = chain.propagator(layer)
+def krylov_dominant(operator: LinearOperator, *, seed: int = 0) -> Dominant:
+    """Leading triplet, gap and bulk gap of a square operator; made dense where it fits, NaN where unconverged."""
     size = operator.shape[0]
     exact = operator.nbytes <= _DENSE_BYTES
     if exact:
@@ -144,7 +147,7 @@ def _krylov_dominant(chain: DecoderChain, layer: int, seed: int) -> _Dominant:
     used = found.converged[: min(2, size)]
     v = found.v[:, 0].double()
     v = v / torch.linalg.vector_norm(v) if float(torch.linalg.vector_norm(v)) > 0.0 else v
-    return _Dominant(sigma, gap, bulk, bulk_se, found.u[:, 0], v, float(found.residual[:2].max()), bool(used.all()))
+    return Dominant(sigma, gap, bulk, bulk_se, found.u[:, 0], v, float(found.residual[:2].max()), bool(used.all()))
 
 
 def _gaps(sigma: float, second: float, rest: float, size: int) -> tuple[float, float]:
@@ -156,8 +159,8 @@ def _gaps(sigma: float, second: float, rest: float, size: int) -> tuple[float, f
 
 
 def _layer(
-    own: _Dominant,
-    before: _Dominant | None,
+    own: Dominant,
+    before: Dominant | None,
     injection: _Injection,
     arrival: tuple[float, bool],
 ) -> LayerMeasurement:
@@ -189,13 +192,13 @@ def _layer(
     )
 
 
-def _top_of_gram(gram: Tensor) -> float:
+def top_of_gram(gram: Tensor) -> float:
     """||M|| from M M^T."""
     gram = require_finite("an injection's Gram matrix", gram)
     return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(0.5 * (gram + gram.T))[-1])))
 
 
-def _project_out(gram: Tensor, u: Tensor) -> Tensor:
+def project_out(gram: Tensor, u: Tensor) -> Tensor:
     """(I - u u^T) G (I - u u^T)."""
     left = gram - torch.outer(u, u @ gram)
     return left - torch.outer(left @ u, u)
