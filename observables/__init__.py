@@ -1,5 +1,6 @@
 """What is measured, for arrays of any library; imports neither jax nor torch."""
 
+from observables.alignment import RandomAlignment
 from observables.covariance import CovarianceSums, covariance_eigenvalues
 from observables.decay import SpectralAlpha, spectral_alpha
 from observables.records import ChainParameters
@@ -16,6 +17,7 @@ from observables.spectrum import (
 __all__ = [
     "ChainParameters",
     "CovarianceSums",
+    "RandomAlignment",
     "SpectralAlpha",
     "covariance_eigenvalues",
     "effective_rank",

@@ -7,15 +7,16 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from bridge.errors import ConfigError, ModelError, NoUsableAudioError, OtherSettingsError
-from bridge.running.config import DTYPES
+from bridge.running.config import DTYPES, STATES
 
 if TYPE_CHECKING:
     from empirical import Clip
+    from empirical.measurement import State
 
 organism = typer.Typer(help="Train or list the bundled model organisms.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -65,9 +66,10 @@ def nulls(
     draws: Annotated[int, typer.Option(min=1, help="Draws of each null model.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    states: Annotated[str, typer.Option(help="Among position,sequence.")] = "position",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Measures random weights and shuffled layers along a model's own transcripts, position state.
+    """Measures null models along a model's own transcripts: random weights, random singular vectors, shuffled layers.
 
     A file named nulls.parquet beside the model's weights is used by `spi run`.
     """
@@ -82,6 +84,9 @@ def nulls(
         raise OtherSettingsError(f"{out} cannot be written: {error.strerror or error}") from error
     if dtype not in DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    wanted = cast("tuple[State, ...]", tuple(dict.fromkeys(states.split(","))))
+    if not set(wanted) <= set(STATES):
+        raise ConfigError(f"states must be among {', '.join(STATES)}; got {states!r}")
     import torch
     from tqdm import tqdm
 
@@ -101,7 +106,7 @@ def nulls(
                 bar.total = total
                 bar.update(done - bar.n)
 
-            rows = write_nulls(reference, clips, out, draws, seed, dtype=dtype, progress=advance)
+            rows = write_nulls(reference, clips, out, draws, seed, dtype=dtype, states=wanted, progress=advance)
     except CheckpointError as error:
         raise ModelError(str(error), verbatim=error.code == "unreachable") from error
     except (ClipError, StressError) as error:

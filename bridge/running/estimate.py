@@ -32,7 +32,7 @@ within 20 %.
 STRETCH = 3.5
 """How much longer the stretch makes a clip (empirical.stress)."""
 
-_NULL_CHAINS = 8  # two kinds of null model, each along two clips under two conditions (empirical.nulls)
+_NULL_CHAINS = 12  # three kinds of null model, each along two clips under two conditions (empirical.nulls)
 
 TOKENS_PER_SECOND = 5.0
 PROMPT_TOKENS = 4

@@ -177,7 +177,7 @@ def test_null_models_are_written_once_along_the_usable_clips(
     assert "no usable audio" in capsys.readouterr().err
     assert run_command([*arguments, str(place / "audio")]) == 0
     table = pq.read_table(out)
-    assert set(table.column("null").to_pylist()) == {"random_weights", "shuffled_layers"}
+    assert set(table.column("null").to_pylist()) == {"random_weights", "shuffled_layers", "random_singular_vectors"}
     assert set(table.column("clip").to_pylist()) == {"sound-0", "sound-1"}
     assert run_command([*arguments, str(place / "audio")]) == 5
     assert "exists" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Null models: fresh weights and permuted layers, measured along the trained model's transcripts."""
+"""Null models: fresh weights, permuted layers and singular vectors, measured along the trained model's transcripts."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from empirical.nulls import (
     KINDS,
     measure_nulls,
     null_inputs,
+    null_model,
     random_weights,
     shuffled_layers,
     write_nulls,
@@ -101,7 +102,7 @@ def test_one_layer_has_no_other_order(tmp_path: Path, audio: Path):
     with pytest.raises(ValueError, match="at least 2; got 1"):
         shuffled_layers(single, 0)
     table = measure_nulls(single, null_inputs(single, find_clips(audio)[:1], ("clean",)), 1)
-    assert set(table["null"]) == {"random_weights"}
+    assert set(table["null"]) == {"random_weights", "random_singular_vectors"}
 
 
 def test_nulls_are_measured_along_the_trained_transcripts(checkpoint: Checkpoint, audio: Path):
@@ -111,14 +112,14 @@ def test_nulls_are_measured_along_the_trained_transcripts(checkpoint: Checkpoint
     table = measure_nulls(checkpoint, inputs, 2, seed=4, progress=lambda done, total: seen.append((done, total)))
     assert list(table.columns) == [*LAYER_COLUMNS, "null", "draw"]
     assert len(table) == len(KINDS) * 2 * 2 * 2 * 3
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(done, 2 * len(KINDS)) for done in range(1, 2 * len(KINDS) + 1)]
     trained = analyze(checkpoint, clips, ("clean", "noise"), dtype="float32", k=4, seed=4)
     tokens = {(row.clip, row.condition): row.tokens for row in trained.itertuples()}
     for row in table.itertuples():
         assert row.tokens == tokens[row.clip, row.condition]
         assert row.state == "position"
     layer = table[(table["layer"] == 3) & (table["clip"] == "a") & (table["condition"] == "clean")]
-    assert layer["context_share"].nunique() == 4  # each model another
+    assert layer["context_share"].nunique() == 2 * len(KINDS)  # each model another
 
 
 def test_a_draw_is_the_same_whichever_others_are_made(checkpoint: Checkpoint, audio: Path):
@@ -129,14 +130,27 @@ def test_a_draw_is_the_same_whichever_others_are_made(checkpoint: Checkpoint, au
     assert again.equals(alone.drop(columns="seconds"))
 
 
+def test_the_sequence_state_is_measured_where_it_is_asked_for(checkpoint: Checkpoint, audio: Path):
+    inputs = null_inputs(checkpoint, find_clips(audio)[:1], ("clean",))
+    kinds = ("random_singular_vectors",)
+    both = measure_nulls(checkpoint, inputs, [1], seed=1, kinds=kinds, states=("position", "sequence"))
+    assert both.groupby("state").size().to_dict() == {"position": 3, "sequence": 3}
+    position = measure_nulls(checkpoint, inputs, [1], seed=1, kinds=kinds).drop(columns="seconds")
+    assert both[both["state"] == "position"].reset_index(drop=True).drop(columns="seconds").equals(position)
+    # The leading singular value of the whole sequence is at least that of one position in it.
+    tops = both.groupby("state", sort=False)["sigma"].apply(list)
+    assert all(whole >= one * (1 - 1e-3) for one, whole in zip(tops["position"], tops["sequence"], strict=True))
+
+
 def test_written_nulls_are_small_and_say_where_they_come_from(directory: Path, audio: Path, tmp_path: Path):
     out = tmp_path / "sub" / "nulls.parquet"
     rows = write_nulls(directory, find_clips(audio)[:1], out, draws=1, seed=2)
     schema = pq.read_schema(out)
-    assert pq.read_metadata(out).num_rows == rows == 2 * 2 * 3
+    assert pq.read_metadata(out).num_rows == rows == len(KINDS) * 2 * 3
     assert not {"tokens", "residual", "converged", "transcript"} & set(schema.names)
     provenance = json.loads(schema.metadata[b"spi"])
     assert provenance["model"]["sha256"] == load_checkpoint(directory).sha256
+    assert provenance["kinds"] == list(KINDS) and provenance["states"] == ["position"]
     assert provenance["draws"] == 1 and provenance["seed"] == 2
     assert provenance["command"] == (
         "spi nulls --model tiny --out nulls.parquet --audio DIR --draws 1 --seed 2 --dtype float32"
@@ -153,5 +167,9 @@ def test_bad_arguments_are_named(checkpoint: Checkpoint, audio: Path):
         measure_nulls(checkpoint, [], 1)
     with pytest.raises(ValueError, match="kinds must be of"):
         measure_nulls(checkpoint, inputs, 1, kinds=("other",))
+    with pytest.raises(ValueError, match="states must be of"):
+        measure_nulls(checkpoint, inputs, 1, states=("other",))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="kind must be of"):
+        null_model(checkpoint, "other", 0, 0)
     with pytest.raises(ValueError, match="draw must be at least 0"):
         shuffled_layers(checkpoint, 0, -1)

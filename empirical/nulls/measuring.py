@@ -1,23 +1,20 @@
-"""Null models: what the chain of this architecture looks like without training, or without its order.
+"""Null models measured along the *trained* model's transcripts (teacher-forced), so that length is controlled.
 
-A share of the first direction, or an alignment, means little beside nothing. Two nulls keep everything else: the same
-config with fresh random weights, and the trained decoder with its layers in another order. Both are measured along
-the *trained* model's transcripts (teacher-forced), so that length is controlled; position state.
+A share of the first direction, a gap or an alignment means little beside nothing. The models are those of
+`empirical.nulls.models`; the null that keeps sigma, gap and dimension of every layer and draws its directions at
+random needs no measuring, since its alignment has a law in closed form: `observables.RandomAlignment` (T22).
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,12 +23,12 @@ from torch import Tensor
 
 from empirical.analyze import LAYER_COLUMNS, prepare
 from empirical.audio import load_audio
-from empirical.checkpoint import Checkpoint, load_checkpoint, quiet_transformers
+from empirical.checkpoint import Checkpoint, load_checkpoint
 from empirical.clips import Clip, bundled_clips
-from empirical.measurement import measure_chain
+from empirical.measurement import STATES, State, measure_chain
+from empirical.nulls.models import KINDS, null_model
 from empirical.stress import PoolClip
 
-KINDS = ("random_weights", "shuffled_layers")
 CONDITIONS = ("clean", "noise")
 CLIPS = 2
 """Clips, and the conditions each is heard under, on which every draw is measured."""
@@ -39,7 +36,6 @@ CLIPS = 2
 _K = 4
 # Lists of a draw that nothing reads; tokens and transcript are the trained model's, and the same in every draw.
 _LEFT_OUT = ("tokens", "residual", "converged", "transcript")
-_FEW = 6
 _METADATA_KEY = b"spi"
 
 
@@ -61,43 +57,6 @@ class NullInput:
     tokens: tuple[int, ...]
     transcript: str
     truncated: bool
-
-
-def random_weights(checkpoint: Checkpoint, seed: int) -> Checkpoint:
-    """The same config with weights freshly drawn as transformers initialises them, encoder included.
-
-    The same seed gives the same weights; the global random state is left as it was.
-    """
-    from transformers import WhisperForConditionalGeneration
-
-    with torch.random.fork_rng(devices=[]), quiet_transformers():
-        torch.manual_seed(seed)
-        # Drawn in float32 whatever the checkpoint's dtype, so that a seed names one set of weights.
-        model: Any = WhisperForConditionalGeneration(copy.deepcopy(checkpoint.model.config))
-    model = model.to(dtype=checkpoint.model.dtype)
-    model.set_attn_implementation("eager")
-    return checkpoint.with_model(model, f"null:random_weights:{seed}")
-
-
-def shuffled_layers(checkpoint: Checkpoint, seed: int, draw: int = 0) -> Checkpoint:
-    """The trained model with its decoder layers permuted, never as they were.
-
-    Args:
-        checkpoint: the trained model, which is not touched.
-        seed: of the order in which permutations are taken.
-        draw: which of them; draws of one seed differ until there are no more (L! - 1 of them).
-
-    Raises:
-        ValueError: if the decoder has one layer, which has no other order.
-    """
-    order = _permutation(len(checkpoint.model.model.decoder.layers), seed, draw)
-    model = copy.deepcopy(checkpoint.model)
-    decoder = model.model.decoder
-    layers: list[Any] = [decoder.layers[index] for index in order]
-    decoder.layers = torch.nn.ModuleList(layers)
-    for index, layer in enumerate(layers):  # the cache of generation goes by these
-        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
-    return checkpoint.with_model(model, "null:shuffled_layers:" + ",".join(str(index + 1) for index in order))
 
 
 def null_inputs(
@@ -127,17 +86,19 @@ def measure_nulls(
     *,
     k: int = _K,
     kinds: Sequence[str] = KINDS,
+    states: Sequence[State] = ("position",),
 ) -> pd.DataFrame:
-    """Measure null models in the position state.
+    """Measure null models.
 
     Args:
         checkpoint: the trained model.
         inputs: of `null_inputs`.
         draws: how many of each kind, or their numbers: draw 7 is the same whichever others are made.
-        seed: of weights and permutations.
+        seed: of weights, directions and permutations.
         progress: called with (models done, models in all).
         k: leading singular values of each context Jacobian.
         kinds: of `KINDS`; a decoder of one layer has no "shuffled_layers", which is then left out.
+        states: of `STATES`; the sequence state costs some three times the position state.
 
     Returns:
         Columns of `analyze`, with `null` (the kind) and `draw`.
@@ -152,15 +113,14 @@ def measure_nulls(
         raise ValueError("inputs must hold at least one clip; got none")
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"kinds must be of {KINDS}; got {unknown}")
+    if not states or (unknown := [state for state in states if state not in STATES]):
+        raise ValueError(f"states must be of {STATES}; got {unknown if states else 'none'}")
     kinds = [kind for kind in kinds if kind != "shuffled_layers" or len(checkpoint.model.model.decoder.layers) > 1]
     rows: list[dict[str, Any]] = []
     for done, (kind, draw) in enumerate(itertools.product(kinds, numbers)):
-        if kind == "random_weights":
-            null = random_weights(checkpoint, _seed(seed, draw))
-        else:
-            null = shuffled_layers(checkpoint, seed, draw)
-        for heard in inputs:
-            measured = measure_chain(null, heard.features, heard.tokens, "position", k, seed=seed)
+        null = null_model(checkpoint, kind, seed, draw)
+        for heard, state in itertools.product(inputs, states):
+            measured = measure_chain(null, heard.features, heard.tokens, state, k, seed=seed)
             own = {
                 "model": checkpoint.name,
                 "clip": heard.clip,
@@ -183,6 +143,7 @@ def write_nulls(
     *,
     dtype: str = "float32",
     conditions: Sequence[str] = CONDITIONS,
+    states: Sequence[State] = ("position",),
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Measure the null models of a checkpoint and write them as a Parquet file, atomically.
@@ -198,19 +159,21 @@ def write_nulls(
     """
     checkpoint = load_checkpoint(checkpoint_ref, dtype=dtype)
     inputs = null_inputs(checkpoint, clips, conditions, seed=seed)
-    table = measure_nulls(checkpoint, inputs, draws, seed, progress)
+    table = measure_nulls(checkpoint, inputs, draws, seed, progress, states=states)
     stored = pa.Table.from_pandas(table.drop(columns=list(_LEFT_OUT)), preserve_index=False)
     provenance = {
         "model": {"name": checkpoint.name, "sha256": checkpoint.sha256},
         "clips": [clip.name for clip in clips],
         "conditions": list(conditions),
+        "kinds": list(dict.fromkeys(table["null"])),
+        "states": list(states),
         "tokens": {f"{heard.clip}/{heard.condition}": list(heard.tokens) for heard in inputs},
         "draws": draws,
         "seed": seed,
         "dtype": dtype,
         "threads": torch.get_num_threads(),
         "versions": {"torch": torch.__version__},
-        "command": _command(checkpoint.name, clips, Path(out).name, draws, seed, dtype),
+        "command": _command(checkpoint.name, clips, Path(out).name, draws, seed, dtype, states),
     }
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,29 +184,11 @@ def write_nulls(
     return stored.num_rows
 
 
-def _command(name: str, clips: Sequence[Clip], out: str, draws: int, seed: int, dtype: str) -> str:
+def _command(
+    name: str, clips: Sequence[Clip], out: str, draws: int, seed: int, dtype: str, states: Sequence[State]
+) -> str:
     """The command that makes the file again; directories stand as DIR, for records name no machine's paths."""
     bundled = {clip.path for clip in bundled_clips()}
     audio = "" if all(clip.path in bundled for clip in clips) else " --audio DIR"
-    return f"spi nulls --model {name} --out {out}{audio} --draws {draws} --seed {seed} --dtype {dtype}"
-
-
-def _seed(seed: int, draw: int) -> int:
-    """One seed of weights for each (seed, draw), unrelated between neighbours."""
-    return int(np.random.default_rng([seed, draw]).integers(2**63))
-
-
-def _permutation(depth: int, seed: int, draw: int) -> tuple[int, ...]:
-    if depth < 2:
-        raise ValueError(f"layers can only be shuffled where there are at least 2; got {depth}")
-    if draw < 0:
-        raise ValueError(f"draw must be at least 0; got {draw}")
-    identity = tuple(range(depth))
-    if depth <= _FEW:  # few enough to list, so that draws need not repeat
-        others = [order for order in itertools.permutations(identity) if order != identity]
-        index = np.random.default_rng(seed).permutation(math.factorial(depth) - 1)[draw % len(others)]
-        return others[index]
-    generator = np.random.default_rng([seed, draw])
-    while (order := tuple(int(index) for index in generator.permutation(depth))) == identity:
-        pass
-    return order
+    other = "" if tuple(states) == ("position",) else f" --states {','.join(states)}"
+    return f"spi nulls --model {name} --out {out}{audio} --draws {draws} --seed {seed} --dtype {dtype}{other}"
