@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 6 * 2**20
 _CHUNK_MOST = 16
+_GROUP_BYTES = 64 * 2**20
+_GROUP_MOST = 64
 
 
 class LinearisationError(RuntimeError):
@@ -94,6 +96,15 @@ class DecoderChain:
         each = self.frames * (self.width + self.layers[0].heads * self.tokens) * itemsize
         return max(2, min(_CHUNK_MOST, _CHUNK_BYTES // each))
 
+    @property
+    def group(self) -> int:
+        """Directions taken through the layers at once: weights are read once a group, and at d = 1280 reading 100 MB
+        of them for each chunk would cost more than the products."""
+        itemsize = torch.finfo(self.dtype).bits // 8
+        # The feed-forward block's inner tangents, a few of width d, the scores', and one kept for each layer.
+        each = self.tokens * ((8 + self.depth) * self.width + 2 * self.layers[0].heads * self.tokens) * itemsize
+        return max(self.chunk, min(_GROUP_MOST, _GROUP_BYTES // each))
+
     def rows(self, position: int | None) -> slice:
         """The positions of a state: one of them, or all (None).
 
@@ -126,7 +137,7 @@ class DecoderChain:
 
         def pull(y: Tensor, out: Tensor) -> None:
             self.products += len(y)
-            out.copy_(linear.pull(y.reshape(len(y), -1, self.width), rows)[0][:, rows].flatten(1))
+            out.copy_(linear.pull(y.reshape(len(y), -1, self.width), rows, local=True)[0].flatten(1))
 
         return self._operator((size, size), push, pull)
 
@@ -161,9 +172,9 @@ class DecoderChain:
         propagator, heads = [], []
         with torch.no_grad():
             eye = torch.eye(self.width, dtype=self.dtype, device=self.device)[:, None]
-            for part in eye.split(4 * _CHUNK_MOST):
-                g, go = linear.pull(part, rows)
-                propagator.append(g[:, rows].flatten(1))
+            for part in eye.split(4 * _GROUP_MOST):
+                g, go = linear.pull(part, rows, local=True)
+                propagator.append(g.flatten(1))
                 heads.append(go.flatten(1))
         self.products += self.width
         return torch.cat(propagator).double(), torch.cat(heads).double()
@@ -203,34 +214,43 @@ class DecoderChain:
         self._layer(last)
         size, context = self.state_size(rows), self.frames * self.width
 
+        def at(layer: int) -> slice:
+            """Positions of layer's output that the state depends on, or whose tangents it is given."""
+            return rows if local or layer == last else ALL
+
+        # Weights are read once a group, the context's large buffers are worked on a chunk at a time, all layers in turn.
         def pull(y: Tensor, out: Tensor) -> None:
             out = out.zero_().view(len(y), self.frames, self.width)
-            g, at = y.reshape(len(y), -1, self.width), rows
+            g, heads = y.reshape(len(y), -1, self.width), {}
             for layer in range(last, first - 1, -1):
-                linear = self.layers[layer - 1]
-                g, heads = linear.pull(g, at)
-                if layer == first or not only_first:
-                    linear.pull_context(heads, at, out=out)
-                if local:
-                    g = g[:, rows]
-                else:
-                    at = ALL
+                g, heads[layer] = self.layers[layer - 1].pull(g, at(layer), local=local)
+                if only_first and layer != first:
+                    del heads[layer]
+            for part in self._chunks(len(y)):
+                for layer, go in heads.items():
+                    self.layers[layer - 1].pull_context(go[part], at(layer), out=out[part])
             self.products += len(y) * (last - first + 1)
 
         def push(x: Tensor, out: Tensor) -> None:
             states = x.reshape(len(x), self.frames, self.width)
-            at = rows if local or first == last else ALL
-            linear = self.layers[first - 1]
-            tangent = linear.push(None, linear.push_context(states, at), at)
-            for layer in range(first + 1, last + 1):
-                linear, at = self.layers[layer - 1], rows if local or layer == last else ALL
-                if local:
+            direct = range(first, first + 1 if only_first else last + 1)
+            heads = {layer: [] for layer in direct}
+            for part in self._chunks(len(x)):
+                for layer in direct:
+                    heads[layer].append(self.layers[layer - 1].push_context(states[part], at(layer)))
+            tangent = None
+            for layer in range(first, last + 1):
+                if tangent is not None and local:
                     tangent = self._embed(tangent, rows)
-                tangent = linear.push(tangent, None if only_first else linear.push_context(states, at), at)
+                own = torch.cat(heads.pop(layer)) if layer in heads else None
+                tangent = self.layers[layer - 1].push(tangent, own, at(layer))
             self.products += len(x) * (last - first + 1)
-            out.copy_(tangent.flatten(1))
+            out.copy_(torch.as_tensor(tangent).flatten(1))
 
         return self._operator((size, context), push, pull)
+
+    def _chunks(self, count: int) -> list[slice]:
+        return [slice(start, start + self.chunk) for start in range(0, count, self.chunk)]
 
     def _embed(self, x: Tensor, rows: slice) -> Tensor:
         """Tangents of some positions, (c, R, d), as tangents of the sequence, 0 elsewhere."""
@@ -243,8 +263,8 @@ class DecoderChain:
             def run(x: Tensor) -> Tensor:
                 out = torch.empty((len(x), size), dtype=self.dtype, device=self.device)
                 with torch.no_grad():
-                    for start in range(0, len(x), self.chunk):
-                        part = slice(start, start + self.chunk)
+                    for start in range(0, len(x), self.group):
+                        part = slice(start, start + self.group)
                         function(x[part], out[part])
                 return out
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ALL = slice(None)
+_MIXED_BYTES = 32 * 2**20
 
 
 class LinearisedLayer:
@@ -81,8 +82,8 @@ class LinearisedLayer:
         x2 = x1 + F.linear(self._join(heads), cross.out_proj.weight, cross.out_proj.bias)
         self._attention, self._value, self._heads = weights, value, heads
         # d(heads)/d(query) of each head and token, (H, T, dh, dh): with it a propagator never touches the S frames.
-        mixed = torch.einsum("hts,hsj,hsk->htjk", weights, value, key)
-        self._query_map = mixed - heads[..., :, None] * (weights @ key)[..., None, :]
+        self._query_map = _mixed(weights, value, key)
+        self._query_map -= heads[..., :, None] * (weights @ key)[..., None, :]
         self._query, self._key_weight = q, self._split_out(cross.k_proj.weight)
         self._query_key = torch.bmm(q, self._key_weight)
         self._value_weight = self._split_out(cross.v_proj.weight)
@@ -96,15 +97,17 @@ class LinearisedLayer:
         self._fc1 = layer.fc1.weight * layer.final_layer_norm.weight
         self._fc2 = layer.fc2.weight
 
-    def pull(self, cotangent: Tensor, rows: slice = ALL) -> tuple[Tensor, Tensor]:
+    def pull(self, cotangent: Tensor, rows: slice = ALL, *, local: bool = False) -> tuple[Tensor, Tensor]:
         """Reverse product: cotangents of the output's `rows` to those of the input and of the heads' output.
 
         Args:
             cotangent: (c, R, d), of output positions `rows`; all other positions have cotangent 0.
             rows: the R positions, as a slice of the T.
+            local: hold all other positions fixed: A^T g at `rows` alone, which spares T - R of T positions.
 
         Returns:
-            (A^T g, (c, T, d), at every position) and (D^T g, (c, R, d), to be given to `pull_context`).
+            (A^T g, (c, T, d), at every position, or (c, R, d) if local) and (D^T g, (c, R, d), to be given to
+            `pull_context`).
         """
         c, r, d = cotangent.shape
         g = (cotangent @ self._fc2).mul_(self._slope[rows])
@@ -120,13 +123,16 @@ class LinearisedLayer:
         gs = torch.bmm(go.reshape(self.heads, c * r, -1), v.transpose(1, 2)).view(self.heads, c, r, self.tokens)
         gs = gs.sub_((go * out[:, None, rows]).sum(-1, keepdim=True)).mul_(weights[:, None])
         gq = torch.bmm(gs.view(self.heads, c * r, -1), k)
-        gk = torch.bmm(gs.transpose(2, 3).reshape(self.heads, c * self.tokens, r), q[:, rows])
+        to, own = (rows, ALL) if local else (ALL, rows)  # positions that receive, and `rows` among them
+        gs, weights = gs[..., to], weights[:, :, to]
+        keys = gs.shape[3]
+        gk = torch.bmm(gs.transpose(2, 3).reshape(self.heads, c * keys, r), q[:, rows])
         gv = torch.bmm(weights.transpose(1, 2), go.transpose(1, 2).reshape(self.heads, r, -1))
-        gn = self._flat(gk.view(self.heads, c, self.tokens, -1)) @ self._self_key
-        gn += self._flat(gv.view(self.heads, self.tokens, c, -1).transpose(1, 2)) @ self._self_value
-        gn[:, rows] += self._flat(gq.view(self.heads, c, r, -1)) @ self._self_query
-        gx = _project(gn, self._norm1)
-        gx[:, rows] += g
+        gn = self._flat(gk.view(self.heads, c, keys, -1)) @ self._self_key
+        gn += self._flat(gv.view(self.heads, keys, c, -1).transpose(1, 2)) @ self._self_value
+        gn[:, own] += self._flat(gq.view(self.heads, c, r, -1)) @ self._self_query
+        gx = _project(gn, self._norm1, to)
+        gx[:, own] += g
         return gx, heads
 
     def push(self, tangent: Tensor | None, heads: Tensor | None, rows: slice = ALL) -> Tensor:
@@ -284,6 +290,20 @@ class LinearisedLayer:
     def _flat(self, x: Tensor) -> Tensor:
         """(H, c, R, dh) -> (c, R, d)."""
         return x.permute(1, 2, 0, 3).flatten(2)
+
+
+def _mixed(weights: Tensor, value: Tensor, key: Tensor) -> Tensor:
+    """sum_s P_ts V_sj K_sk by head, (H, T, dh, dh). One einsum would hold all T S d products P_ts V_sj at once: 3.4 GB a
+    layer of large-v3 at 448 tokens."""
+    heads, tokens, frames = weights.shape
+    size = value.shape[2]
+    out = torch.empty((heads, tokens, size, size), dtype=key.dtype, device=key.device)
+    across = value.transpose(1, 2)[:, None]
+    step = max(1, _MIXED_BYTES // (heads * frames * size * key.element_size()))
+    for start in range(0, tokens, step):
+        part = weights[:, start : start + step, None] * across  # (H, t, dh, S)
+        out[:, start : start + step] = torch.bmm(part.flatten(1, 2), key).view(heads, -1, size, size)
+    return out
 
 
 def _normalise(norm: torch.nn.LayerNorm, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
