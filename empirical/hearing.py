@@ -39,10 +39,10 @@ def hear(
     for state in states:
         if state not in STATES:
             raise ValueError(f"states must be of {STATES}; got {state!r}")
-    checkpoint = _checkpoint(model, dtype)
     chosen = _named(clips)
     if not chosen:
         raise ValueError("clips must hold at least one clip; got none")
+    checkpoint = _checkpoint(model, dtype)
     pool = [PoolClip(name=clip.name, speaker=clip.speaker, load=_loader(clip.path)) for clip in chosen]
     for clip in chosen:
         for condition in conditions:

@@ -115,12 +115,15 @@ def random_subspaces(dimension: int, rank: int, *, draws: int = NULL_DRAWS, seed
     if draws < 1:
         raise ValueError(f"draws must be at least 1; got {draws}")
     generator = np.random.default_rng([seed, dimension, rank])
-    inside = generator.standard_normal((draws, rank, rank))
-    inside = np.swapaxes(inside, 1, 2) @ inside
-    outside = _wishart(dimension - rank, rank, draws, generator)
-    # eigenvalues of the symmetric form T^{-1} G^T G T^{-T}, T T^T the sum
-    root = np.linalg.inv(np.linalg.cholesky(inside + outside))
-    squares = np.clip(np.linalg.eigvalsh(root @ inside @ np.swapaxes(root, 1, 2)), 0.0, 1.0)
+    if rank == dimension:  # both spaces are the whole
+        squares = np.ones((draws, rank))
+    else:
+        inside = generator.standard_normal((draws, rank, rank))
+        inside = np.swapaxes(inside, 1, 2) @ inside
+        outside = _wishart(dimension - rank, rank, draws, generator)
+        # eigenvalues of the symmetric form T^{-1} G^T G T^{-T}, T T^T the sum
+        root = np.linalg.inv(np.linalg.cholesky(inside + outside))
+        squares = np.clip(np.linalg.eigvalsh(root @ inside @ np.swapaxes(root, 1, 2)), 0.0, 1.0)
     return RandomSubspaces(
         dimension=dimension,
         rank=rank,
