@@ -218,7 +218,7 @@ class DecoderChain:
             """Positions of layer's output that the state depends on, or whose tangents it is given."""
             return rows if local or layer == last else ALL
 
-        # Weights are read once a group, the context's large buffers are worked on a chunk at a time, all layers in turn.
+        # Weights are read once a group; the context's large buffers are worked on a chunk at a time, by all layers.
         def pull(y: Tensor, out: Tensor) -> None:
             out = out.zero_().view(len(y), self.frames, self.width)
             g, heads = y.reshape(len(y), -1, self.width), {}

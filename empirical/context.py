@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ class ContextMeasurement:
     """J_l at one depth.
 
     Attributes:
-        triplets: the k leading ones.
+        triplets: the k leading ones, without their right vectors: kept for every depth, these alone would take L k S d
+            numbers, 2 GB at large-v3's dimensions. `triplets.refusals` says whether memory was short.
         chain_error: one position: ||(J - J_chain)^T U_k||_F / ||J^T U_k||_F, how far the position chain's recurrence
             is from the true Jacobian; the sequence: ||J^T u_1 - autograd||/||J^T u_1||, rounding, since (T2) is exact.
         products: layer-level Jacobian products this depth took.
@@ -28,7 +30,7 @@ class ContextMeasurement:
 
 
 def measure_context(
-    chain: DecoderChain, k: int, position: int | None = None, *, seed: int = 0
+    chain: DecoderChain, k: int, position: int | None = None, *, seed: int = 0, memory_bytes: int | None = None
 ) -> list[ContextMeasurement]:
     """J_l for l = 1..L, of one position (exact rows of the true J_l) or of the sequence (None).
 
@@ -36,16 +38,20 @@ def measure_context(
 
     Raises:
         ValueError: if k is not in [1, min(R d, S d)].
+        OutOfMemoryError: if `memory_bytes` (by default most of what is left) holds not even one direction a step.
     """
     measured: list[ContextMeasurement] = []
     start = None
     for layer in range(1, chain.depth + 1):
         before = chain.products
-        triplets = leading_triplets(chain.context_jacobian(layer, position), k, start=start, seed=seed)
+        triplets = leading_triplets(
+            chain.context_jacobian(layer, position), k, start=start, seed=seed, memory_bytes=memory_bytes
+        )
         start = triplets.u
         error = (
             _sequence_error(chain, layer, triplets) if position is None else _error(chain, layer, position, triplets)
         )
+        triplets = dataclasses.replace(triplets, v=triplets.v[:0].clone())
         measured.append(ContextMeasurement(triplets, error, chain.products - before))
     return measured
 

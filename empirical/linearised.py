@@ -293,8 +293,10 @@ class LinearisedLayer:
 
 
 def _mixed(weights: Tensor, value: Tensor, key: Tensor) -> Tensor:
-    """sum_s P_ts V_sj K_sk by head, (H, T, dh, dh). One einsum would hold all T S d products P_ts V_sj at once: 3.4 GB a
-    layer of large-v3 at 448 tokens."""
+    """sum_s P_ts V_sj K_sk by head, (H, T, dh, dh).
+
+    One einsum would hold all T S d products P_ts V_sj at once: 3.4 GB a layer of large-v3 at 448 tokens.
+    """
     heads, tokens, frames = weights.shape
     size = value.shape[2]
     out = torch.empty((heads, tokens, size, size), dtype=key.dtype, device=key.device)

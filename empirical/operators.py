@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,6 +27,30 @@ def require_finite(name: str, value: Tensor) -> Tensor:
         bad = int((~torch.isfinite(value)).sum())
         raise NonFiniteError(f"{name} must be finite before it is decomposed; got {bad} of {value.numel()} not finite")
     return value
+
+
+class OutOfMemoryError(MemoryError):
+    """A budget or the machine refuses what even one direction takes."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed. torch on the CPU has no type of its own for it, only a RuntimeError and a text."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that can still be taken, or None where nothing tells. Asked beforehand, since Linux promises memory that
+    it does not have and then ends the process, with no error to catch."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
 
 
 class LinearOperator:
