@@ -205,7 +205,7 @@ def principal_cosines(right: Tensor, left: Tensor) -> Tensor:
     if right.shape != left.shape or right.ndim != 2:
         raise ValueError(f"frames must be two (D, r) matrices; got {tuple(right.shape)} and {tuple(left.shape)}")
     for name, frame in (("right", right), ("left", left)):
-        off = float((frame.T @ frame - torch.eye(frame.shape[1], dtype=frame.dtype)).abs().max())
+        off = float((frame.T @ frame - torch.eye(frame.shape[1], dtype=frame.dtype, device=frame.device)).abs().max())
         if not off <= 1e-6:
             raise ValueError(f"{name} must have orthonormal columns; got a Gram matrix off the identity by {off:.1e}")
     return torch.linalg.svdvals(right.T @ left).clamp_max(1.0)

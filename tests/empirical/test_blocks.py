@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_the_chains_own_context_jacobian_stands_beside_the_exact_one(position):
     assert math.isclose(table.exact_norm, norm(exact.numpy()), rel_tol=1e-8)
     for size in range(1, DEPTH + 1):
         u = of_size(table, size)[-1].u.numpy()
-        along = np.linalg.norm(u @ jacobian)
+        along = float(np.linalg.norm(u @ jacobian))
         across = norm(jacobian - np.outer(u, u @ jacobian))
         np.testing.assert_allclose(table.context_parts[size], (along, across), rtol=1e-7)
     whole = of_size(table, DEPTH)[0]  # one block is J_L itself
@@ -113,7 +114,7 @@ def test_coherent_parts_are_those_of_one_direction_and_none_has_more(position):
         # w = G^+ c recovers the direction: it must be a unit vector that gives exactly these parts
         w = np.linalg.pinv(g) @ c
         np.testing.assert_allclose(np.linalg.norm(w), 1.0, rtol=1e-7)
-        np.testing.assert_allclose(g @ w, c, atol=1e-8 * np.linalg.norm(g))
+        np.testing.assert_allclose(g @ w, c, atol=1e-8 * float(np.linalg.norm(g)))
         assert math.isclose(np.linalg.norm(c), norm(g), rel_tol=1e-8)  # the largest sum of squares there is
         assert c[-1] >= 0.0
 
@@ -215,7 +216,8 @@ def test_table_has_one_row_a_block(tmp_path):
 
 def test_bad_arguments_are_named(tmp_path):
     chain, *_ = dense(-1)
-    for blocks in ([0], [DEPTH + 1], [1.5], [True]):
+    refused: list[Any] = [[0], [DEPTH + 1], [1.5], [True]]
+    for blocks in refused:
         with pytest.raises(ValueError, match=r"blocks must be whole numbers of layers in \[1, 4\]; got"):
             measure_blocks(chain, blocks)
     with pytest.raises(ValueError, match="at least one block size"):
