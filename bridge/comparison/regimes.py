@@ -48,6 +48,9 @@ class Thresholds:
 
 THRESHOLDS = Thresholds()
 
+COLLAPSE_NULLS = ("random_weights", "shuffled_layers")
+"""The null models that a collapse must be beyond, as (O7) fixed them; kinds that came later do not move it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slope:
@@ -163,7 +166,7 @@ def null_share(nulls: pd.DataFrame | None, thresholds: Thresholds = THRESHOLDS, 
         where: column values to select (model, state).
 
     Returns:
-        The larger quantile of the kinds of null that have enough draws, None where none has.
+        The larger quantile of the kinds of null in COLLAPSE_NULLS that have enough draws, None where none has.
     """
     if nulls is None or nulls.empty:
         return None
@@ -171,7 +174,7 @@ def null_share(nulls: pd.DataFrame | None, thresholds: Thresholds = THRESHOLDS, 
     for column, value in where.items():
         rows = rows[rows[column] == value]
     quantiles, draws = [], []
-    for _, kind in rows.groupby("null"):
+    for _, kind in rows[rows["null"].isin(COLLAPSE_NULLS)].groupby("null"):
         shares = kind["context_share"].to_numpy(dtype=np.float64)
         count = int(kind.loc[np.isfinite(shares), "draw"].nunique())
         if count >= thresholds.null_draws:

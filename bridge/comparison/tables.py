@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from bridge.comparison import paper, statistics
+from bridge.comparison.beside import beside_nulls
 from bridge.comparison.pooled import Pooled
 
 HALLUCINATED_WER = 0.5
@@ -247,7 +248,8 @@ def layer_table(layers: pd.DataFrame, nulls: pd.DataFrame | None = None) -> pd.D
 
     sigma_scale_free and gain_scale_free are those of A_l ||h_{l-1}|| / ||h_l|| (O8), positions' r.m.s.
 
-    The null models' 95 % bands stand beside them where they were measured (random weights).
+    What the nulls of gap and alignment have there stands beside them (`beside_nulls`); alignment_null95 is the 95 %
+    quantile under random weights, where they were measured, by its older name.
     """
     columns = ["sigma", "gap", "bulk_gap", "pinning", "alignment", "gain", "context_share"]
     columns += ["sigma_scale_free", "gain_scale_free"]
@@ -255,12 +257,8 @@ def layer_table(layers: pd.DataFrame, nulls: pd.DataFrame | None = None) -> pd.D
     table = _with_scale_free(_with_pinning(layers)).groupby(keys, sort=False)[columns].median().reset_index()
     sizes = layers.groupby(keys, sort=False).size().rename("n").reset_index()
     table = table.merge(sizes, on=keys)
-    if nulls is not None and not nulls.empty:
-        random = _with_pinning(nulls[nulls["null"] == "random_weights"])
-        grouped = random.groupby(["model", "state", "layer"])["alignment"]
-        band = grouped.quantile(0.95).rename("alignment_null95").reset_index()
-        table = table.merge(band, on=["model", "state", "layer"], how="left")
-    return table
+    table = beside_nulls(table, layers, nulls)
+    return table.assign(alignment_null95=table["alignment_random_weights_q95"])
 
 
 def _with_scale_free(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bridge.comparison import statistics
 from bridge.comparison.analysis import Analysis
+from bridge.comparison.beside import random_directions
 from bridge.comparison.tables import CLEAN, HALLUCINATED_WER
 from bridge.ledger.activation_claims import final_points
 from bridge.ledger.settling import Reading, Test
@@ -107,6 +108,9 @@ def alignment(analysis: Analysis) -> Test:
                     if not null.empty:
                         note += f"; {str(kind).replace('_', ' ')} {null['alignment'].mean():.3f}"
                         note += f" (95 % quantile {null['alignment'].quantile(0.95):.3f})"
+            law = random_directions(rows).median(numeric_only=True)
+            note += f"; random directions {law['alignment_directions_mean']:.3f}"
+            note += f" (95 % quantile {law['alignment_directions_q95']:.3f}, exact)"
             readings.append(
                 Reading(
                     name,
@@ -122,7 +126,7 @@ def alignment(analysis: Analysis) -> Test:
     return Test(
         "C12",
         "Mean of kappa_l over layers 2..L and all conditions, measured from the propagators' singular vectors, beside "
-        "random weights and shuffled layers; bootstrap over clips. Least effect: the alignment from which the paper's "
+        "its nulls; bootstrap over clips. Least effect: the alignment from which the paper's "
         "Regime II is read.",
         ("large",),
         PAPER_ALIGNMENT,

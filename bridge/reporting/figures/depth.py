@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bridge.comparison.beside import random_directions
 from bridge.comparison.regimes import THRESHOLDS, evidence, transmission
 from bridge.comparison.tables import CLEAN, conditions_of
 from bridge.reporting.figures import style
@@ -24,10 +25,19 @@ LAYER_PANELS = (
 )
 
 
+NULL_LOOKS = (
+    ("random_weights", None, style.NULL_COLOUR),
+    ("shuffled_layers", "////", "#8f99a3"),
+    ("random_singular_vectors", "....", "#6f7a86"),
+)
+
+
 def layer_profiles(
     layers: pd.DataFrame, nulls: pd.DataFrame | None, model: str, state: str, *, narrow: bool = False
 ) -> Figure:
     """sigma, xi, xi_F, sigma xi_F, kappa and rho by layer: medians over clips, quartiles of clean, null bands.
+
+    The alignment of random directions has a law (T22) and needs no records: its 95 % quantile is a dotted line.
 
     Args:
         layers: measured layers.
@@ -61,6 +71,10 @@ def layer_profiles(
                 one.fill_between(
                     x, low, high, color=style.colour_of(condition), alpha=0.16, linewidth=0, label="clean quartiles"
                 )
+        if column == "alignment":
+            limit = float(random_directions(rows)["alignment_directions_q95"].median())
+            dots = (0, (1, 1.5))
+            one.axhline(limit, color=style.INK, linewidth=1.2, linestyle=dots, label="random directions, 95 % (exact)")
         if column in ("pinning", "gain"):
             one.axhline(1.0, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
         if scale == "log":
@@ -75,7 +89,7 @@ def layer_profiles(
 def _null_band(axes: Axes, null: pd.DataFrame, column: str) -> None:
     if null.empty:
         return
-    for kind, hatch, colour in (("random_weights", None, style.NULL_COLOUR), ("shuffled_layers", "////", "#8f99a3")):
+    for kind, hatch, colour in NULL_LOOKS:
         part = null[null["null"] == kind]
         grouped = part.groupby("layer")[column]
         if part.empty:
