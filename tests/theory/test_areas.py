@@ -125,6 +125,8 @@ def test_misjudged_area_has_an_interval_and_takes_boundaries_outside_at_the_edge
     assert nowhere.loc["paper", "missed_decay"] == pytest.approx(nowhere.loc["paper", "area"])
     undefined = misjudged_areas(planted(gain_of_boundary=np.full(ALIGNMENT.size, np.nan), code=5))
     assert (undefined["defined"] == 0).all()
+    falling = misjudged_areas(planted(gain_of_boundary=np.full(ALIGNMENT.size, np.nan), code=6))
+    assert (falling["defined"] == 0).all()
 
 
 def test_refusals():

@@ -37,6 +37,7 @@ def test_crossings_find_roots_and_say_where_there_are_none() -> None:
         lambda x: x - 0.95,
         lambda x: np.sin(2 * np.pi * (x - 0.1)),
         lambda x: np.where(x > 0.5, np.nan, -1.0),
+        lambda x: 0.5 - x,
     ]
     shift = np.array([0.0, -0.1, 0.1])
     grid = np.linspace(0, 1, 11) + 0.001
@@ -46,12 +47,12 @@ def test_crossings_find_roots_and_say_where_there_are_none() -> None:
         return np.array([functions[c](a) + shift[k] for a, k, c in zip(x, kinds, cells, strict=True)])
 
     found, code = crossings(curves, grid, refine, 30)
-    np.testing.assert_array_equal(code, [0, 1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(code, [0, 1, 2, 3, 4, 5, 6])
     assert set(code.tolist()) == set(CROSSING_CODES)
     np.testing.assert_allclose(found[:, 0], [0.3, 0.2, 0.4], atol=1e-9)
     np.testing.assert_allclose(found[:, 3], [0.95, 0.85, np.inf], atol=1e-9)
     np.testing.assert_allclose(found[0, 4], 0.1, atol=1e-9)
-    assert np.isnan(found[0, [1, 2]]).all() and np.isnan(found[:, 5]).all()
+    assert np.isnan(found[0, [1, 2]]).all() and np.isnan(found[:, [5, 6]]).all()
     coarse, _ = crossings(curves, grid, refine, 2)
     assert coarse[1, 0] < 0.2 < coarse[1, 0] + 0.05 and coarse[2, 0] - 0.05 < 0.4 < coarse[2, 0]
 

@@ -1,5 +1,6 @@
 """Sweeps of the residual family I + F: exact cells, the simulator itself, and what is predicted beside it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from tests.helpers.chains import EPS
 from theory.phase._crossing import order_values
+from theory.phase.critical_context import PhaseThresholds
 from theory.phase.critical_residual import critical_strength
 from theory.regimes.residual_rates import residual_rates
 from theory.simulators.residual import residual_spectra
@@ -72,6 +74,7 @@ def test_predictions_stand_beside_the_map(data) -> None:
     for name, value in (
         ("outlier_rate", rates.outlier_rate),
         ("pinned_rate", rates.pinned_rate),
+        ("mean_square_rate", rates.mean_square_rate),
         ("paper_gain", rates.paper_gain),
         ("paper_alignment", rates.paper_alignment),
         ("paper_sigma", rates.sigma),
@@ -88,7 +91,7 @@ def test_critical_strengths_agree_with_a_search_of_its_own(data) -> None:
         0.6, 0.5, [6, 2], rank=3, dimension=40, chains=24, seed=5, injected=0.3, strengths=(0.02, 40.0), steps=14
     )
     compared = 0
-    for name in ("share", "growth", "ratio"):
+    for name in ("growth", "ratio"):
         mine = data.sel(PAIR | {"injection": "coherent", "transition": name, "depth": [6, 2]})
         for row in range(2):
             if int(mine.critical_strength_code[row]) == 0 == int(found[name].code[row, 0]):
@@ -98,6 +101,21 @@ def test_critical_strengths_agree_with_a_search_of_its_own(data) -> None:
                     expected = float(getattr(found[name], theirs)[row, 0])
                     assert np.log(value) == pytest.approx(np.log(expected), abs=2 * TOLERANCE + 5e-4)
     assert compared >= 2
+
+
+def test_the_share_has_a_critical_strength_only_at_a_threshold_that_can_be_crossed(data) -> None:
+    """At 1 / L^2 no chain of the limit is below (T33); at 0.3 coherent ones start near 1 / L and the outlier lifts
+    them."""
+    assert list(data.transition.values) == ["growth", "ratio"]
+    strength = np.geomspace(0.1, 10, 9)
+    grids = ResidualSweepSpec(strength, (0.1, 0.8), (0.0,), (1,), (8,), (4096,), ("coherent", "random"), seeds=8)
+    share = sweep(grids).context_shared
+    assert (share == 1).all()
+    other = sweep(replace(grids, injections=("coherent",), thresholds=PhaseThresholds(share=0.3)))
+    assert list(other.transition.values) == ["share", "growth", "ratio"]
+    turned = other.sel(transition="share", alignment=0.8)
+    assert int(turned.critical_strength_code.squeeze()) == 0
+    assert 1 < float(turned.critical_strength.squeeze()) < 10
 
 
 def test_a_rank_that_does_not_fit_has_a_code(data) -> None:

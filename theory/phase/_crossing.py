@@ -17,6 +17,7 @@ CROSSING_CODES = {
     3: "crosses, but an end of the interval lies beyond the range of gains: that end is infinite or 0",
     4: "crosses more than once: the lowest gain is given",
     5: "undefined: the statistic is NaN somewhere in the range",
+    6: "no crossing upwards: above the threshold at the least gain, it falls through it and never rises again",
 }
 """What each value of `code` says."""
 
@@ -78,7 +79,7 @@ def crossings(
     Returns:
         ln gain of shape (3, cells), where the low and high rows are the ends of the interval, ascending, and codes of
         shape (cells,). NaN without a crossing; an end beyond the range is infinite; the ends are NaN where only the
-        median is given.
+        median is given and where the median falls through 0 and never rises: there is no side to put an end on.
     """
     grid = np.broadcast_to(log_grid, curves.shape[1:])
     above = curves > 0
@@ -103,14 +104,15 @@ def crossings(
     )
     # Ends of the interval go outwards by what the enclosure leaves open.
     found[kinds, cells] = np.select([kinds == 1, kinds == 2], [high, low], (low + high) / 2)
+    falls = (found[0] == -np.inf) & (turns[0] > 0)
     code = np.select(
-        [undefined, found[0] == np.inf, found[0] == -np.inf, turns[0] > 1, ~np.isfinite(found).all(axis=0)],
-        [5, 1, 2, 4, 3],
+        [undefined, falls, found[0] == np.inf, found[0] == -np.inf, turns[0] > 1, ~np.isfinite(found).all(axis=0)],
+        [5, 6, 1, 2, 4, 3],
         0,
     )
     if len(found) == 1:
         found = np.concatenate([found, np.full((2, *found.shape[1:]), np.nan)])
-    found[:, undefined] = np.nan
+    found[:, undefined | falls] = np.nan
     found[0, (code == 1) | (code == 2)] = np.nan
     # A low order statistic crosses later: it gives the upper end.
     return found[[0, 2, 1]], code

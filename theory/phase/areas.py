@@ -128,6 +128,8 @@ def _node_lengths(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def resolved_areas(dataset: xr.Dataset, level: float = RESOLVED) -> pd.DataFrame:
     """The fraction of the coexistence part in which typical chains decide: `level` of a cell's chains on one side.
 
+    The fraction is the sample's: of n chains, a cell whose true fraction is near the level goes either way.
+
     Args:
         dataset: of `theory.sweep`, with product or injections; its grids ascending.
         level: fraction of the chains, in (0.5, 1].
@@ -200,7 +202,8 @@ def misjudged_areas(dataset: xr.Dataset) -> pd.DataFrame:
         One row for each rule ("paper": rho = 1; "mean_field": T18), quantity, injection, gap, depth and dimension: area
         with low and high (distances from the pointwise intervals of the boundary, integrated: wider than an interval of
         the area), missed_growth (it grows where the rule says decay), missed_decay, fraction of the box, and defined,
-        the fraction of the alignments at which the boundary is known. A boundary outside the box is taken at its edge.
+        the fraction of the alignments at which the boundary is known. A boundary outside the box is taken at its edge;
+        a statistic that only falls through its threshold (code 6) has none.
     """
     gain, alignment = dataset["gain"].to_numpy(), dataset["alignment"].to_numpy()
     bottom, top = math.log(float(gain[0])), math.log(float(gain[-1]))

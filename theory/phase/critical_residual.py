@@ -195,7 +195,8 @@ def predicted_strength(
 
     For d -> infinity at fixed depth a median is its root mean square, and this is where `critical_strength` tends; at
     finite d rare chains carry the mean square, which crosses at a smaller strength. "ratio" takes what the second
-    context direction leaves across X_L for sigma_2, which holds in that limit. Parameters as there.
+    context direction leaves across X_L for sigma_2, which holds in that limit. Parameters as there. A sweep's variable
+    of the same name is another number: (1 - omega) / kappa, `residual_rates(...).critical_strength`.
 
     Returns:
         Shape (depths, cells); NaN where nothing crosses in the range; of "early" and "ratio" without a part along, and

@@ -18,7 +18,7 @@ from theory.sweeping.codes import (
 )
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, injections_of
 
-__all__ = ["STATISTICS", "TRANSITIONS", "Variable", "axes", "dataset", "empty", "sizes", "variables"]
+__all__ = ["STATISTICS", "TRANSITIONS", "Variable", "axes", "dataset", "empty", "sizes", "transitions_of", "variables"]
 
 TRANSITIONS = ("share", "growth", "ratio")
 """What may turn as the gain grows."""
@@ -78,8 +78,20 @@ def axes(spec: SweepSpec | ResidualSweepSpec) -> dict[str, list[Any]]:
     )
     head: dict[str, list[Any]] = {}
     if spec.injections:
-        head = {"transition": list(TRANSITIONS), "injection": [item.name for item in injections_of(spec)]}
+        head = {"transition": list(transitions_of(spec)), "injection": [item.name for item in injections_of(spec)]}
     return head | {name: list(getattr(spec, name)) for name in names}
+
+
+def transitions_of(spec: SweepSpec | ResidualSweepSpec) -> tuple[str, ...]:
+    """Which transitions have critical values: all but the share of a residual sweep under its default threshold.
+
+    By (T33) ||P_{L:k+1} x_k|| never falls with L - k for d -> infinity, nor does it for an injection across; so ||J_L
+    w|| <= L ||P_{L:2} B_1 w||, the share is at least 1 / L^2 everywhere, and that threshold is not a boundary.
+    """
+    thresholds: Any = spec.thresholds
+    if isinstance(spec, ResidualSweepSpec) and thresholds.share is None:
+        return tuple(name for name in TRANSITIONS if name != "share")
+    return TRANSITIONS
 
 
 def sizes(spec: SweepSpec | ResidualSweepSpec) -> dict[str, int]:
@@ -144,11 +156,20 @@ def _residual(spec: ResidualSweepSpec) -> dict[str, Variable]:
     predicted = ("strength", "alignment", "persistence", "rank", "dimension")
     found |= {
         "outlier_rate": Variable(predicted, "predicted growth a layer of what stands out of the bulk (T33)"),
-        "pinned_rate": Variable(predicted, "predicted growth a layer of the bulk (T26)"),
+        "pinned_rate": Variable(
+            predicted, "root mean square of a layer's singular values but the first (T26); rank - 1 outliers are in it"
+        ),
+        "mean_square_rate": Variable(
+            predicted, "growth a layer of the root mean square, exact at this dimension (T32)"
+        ),
         "paper_gain": Variable(predicted, "rho = sigma kappa that the paper's rule reads off a layer"),
         "paper_alignment": Variable(predicted, "kappa of a layer's leading directions"),
         "paper_sigma": Variable(predicted, "sigma_1 of a layer"),
-        "predicted_strength": Variable(predicted[1:3], "strength where the outlier's predicted rate is 1 (T33)"),
+        "predicted_strength": Variable(
+            predicted[1:3],
+            "strength where the outlier's rate is 1 for d -> infinity (T33): critical_strength of"
+            " theory.residual_rates, not theory.predicted_strength, which is of a depth and dimension",
+        ),
         "paper_strength": Variable(predicted[1:4], "strength where the paper's rho is 1"),
     }
     over = ("transition", "injection", *chains)

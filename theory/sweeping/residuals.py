@@ -12,6 +12,7 @@ from theory.regimes.residual_rates import residual_rates
 from theory.simulators.residual import residual_spectra
 from theory.simulators.residual_cells import ResidualCells
 from theory.sweeping.contexts import ENDS, UNFITTING, Family, finished, over_map, scan_grid
+from theory.sweeping.layout import TRANSITIONS, transitions_of
 from theory.sweeping.products import PIECE_BYTES, SIMULATION_ERRORS
 from theory.sweeping.spec import ResidualSweepSpec, injections_of
 
@@ -26,6 +27,7 @@ LARGEST_STRENGTH = 100.0
 PREDICTED = {
     "outlier_rate": "outlier_rate",
     "pinned_rate": "pinned_rate",
+    "mean_square_rate": "mean_square_rate",
     "paper_gain": "paper_gain",
     "paper_alignment": "paper_alignment",
     "paper_sigma": "sigma",
@@ -74,6 +76,9 @@ def residual_part(spec: ResidualSweepSpec, part: Part) -> dict[str, NDArray[Any]
     )
     shape = (alignment.size, persistence.size)
     found, summary = finished(spec, family, refused, shape, "critical_strength")
+    kept = [TRANSITIONS.index(name) for name in transitions_of(spec)]
+    for end in (*ENDS, "_code"):
+        found[f"critical_strength{end}"] = found[f"critical_strength{end}"][kept]
     for end, values in zip(ENDS, summary["log_early"], strict=True):
         found[f"early_log{end}"] = over_map(values, shape)
     for name, values in zip(("early_rate", "early_rate_se", "early_width"), summary["early_rates"], strict=True):
