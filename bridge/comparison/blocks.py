@@ -156,6 +156,38 @@ def headline_blocks(summary: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[best].reset_index(drop=True)
 
 
+def describe_blocks(summary: pd.DataFrame) -> list[str]:
+    """One sentence by model, state and condition: were the theorem's hypotheses met, and what is the certificate worth.
+
+    Args:
+        summary: rows of `summarise_blocks`.
+    """
+    lines = []
+    for key, rows in summary.groupby(["model", "state", "condition"], sort=True):
+        name = ", ".join(str(part) for part in key) if isinstance(key, tuple) else str(key)
+        met = rows[rows["both"] > 0]
+        where = "on no clip at any block size"
+        if len(met):
+            sizes = met[["block", "both", "n"]].itertuples(index=False)
+            where = "; ".join(f"at m = {size} on {both} of {n} clips" for size, both, n in sizes)
+        line = (
+            f"{name}: xi << 1 (N xi / kappa < {PAPER_FIRST_ORDER_ERROR:g}) and kappa near 1 (> {PAPER_ALIGNMENT:g}) "
+            f"were met together {where}; smallest xi of any block {rows['gap_least'].min():.3g}, largest kappa "
+            f"{rows['alignment_most'].max():.3g}."
+        )
+        best = headline_blocks(rows)
+        if len(best):
+            row = best.iloc[0]
+            line += (
+                f" Up to m = L/2 the certificate is tightest at m = {int(row['block'])}: an upper bound of "
+                f"{row['cone_upper_over_norm']:.3g} times the measured norm (median), where the triangle inequality "
+                f"gives {row['trivial_over_norm']:.3g}, and a lower bound 0 on {int(row['n'] - row['lower_positive'])} of "
+                f"{int(row['n'])} clips."
+            )
+        lines.append(line)
+    return lines
+
+
 def _one(rows: pd.DataFrame) -> dict[str, Any]:
     first = rows.sort_values("index").iloc[0]
     size, layers = int(first["block"]), int(first["layers"])

@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 
 import theory
-from bridge.comparison.blocks import block_chain, certify_measured_blocks, headline_blocks, summarise_blocks
+from bridge.comparison.blocks import (
+    block_chain,
+    certify_measured_blocks,
+    describe_blocks,
+    headline_blocks,
+    summarise_blocks,
+)
 from tests.helpers.records import dense_chain
 
 DEPTH, WIDTH, CONTEXT = 8, 6, 9
@@ -112,9 +118,9 @@ def test_the_bound_of_the_triangle_inequality_bounds_and_is_what_it_says():
     sizes = [np.linalg.norm(one, 2) for one in a]
     by_hand = sum(norms[k] * math.prod(sizes[k + 1 :]) for k in range(DEPTH))
     truth = np.linalg.norm(recurrence(a, b), 2)
-    assert math.isclose(table.loc[1, "trivial_over_norm"], by_hand / truth, rel_tol=1e-12)
+    assert math.isclose(table["trivial_over_norm"].iloc[0], by_hand / truth, rel_tol=1e-12)
     assert (table["trivial_over_norm"] >= 1.0 - 1e-12).all()
-    assert math.isclose(table.loc[DEPTH, "trivial_over_norm"], 1.0, rel_tol=1e-12)
+    assert math.isclose(table["trivial_over_norm"].iloc[-1], 1.0, rel_tol=1e-12)
 
 
 def test_coherence_is_one_where_all_injections_share_a_direction():
@@ -167,6 +173,18 @@ def test_summary_takes_medians_over_clips_and_the_headline_keeps_to_half_the_dep
     assert len(best) == 1 and best["block"].iloc[0] <= DEPTH / 2
     within = summary[summary["block"] <= DEPTH / 2]["cone_upper_over_norm"]
     assert best.loc[0, "cone_upper_over_norm"] == within.min() > summary["cone_upper_over_norm"].min()
+
+
+def test_the_words_follow_the_numbers():
+    (broad,) = describe_blocks(summarise_blocks(certify_measured_blocks(records(BROAD))))
+    assert "met together on no clip at any block size" in broad and "lower bound 0 on 1 of 1 clips" in broad
+    aligned = summarise_blocks(certify_measured_blocks(records(ALIGNED, direction=np.eye(CONTEXT)[0])))
+    (line,) = describe_blocks(aligned)
+    assert "met together at m = 1 on 1 of 1 clips" in line and "lower bound 0 on 0 of 1 clips" in line
+    (half,) = headline_blocks(aligned).to_dict("records")
+    assert f"at m = {half['block']}" in line
+    for row in aligned.to_dict("records"):
+        assert 2 * row["block"] <= DEPTH or f"tightest at m = {row['block']}" not in line
 
 
 def test_bad_records_are_named():
