@@ -181,8 +181,8 @@ def describe_blocks(summary: pd.DataFrame) -> list[str]:
             line += (
                 f" Up to m = L/2 the certificate is tightest at m = {int(row['block'])}: an upper bound of "
                 f"{row['cone_upper_over_norm']:.3g} times the measured norm (median), where the triangle inequality "
-                f"gives {row['trivial_over_norm']:.3g}, and a lower bound 0 on {int(row['n'] - row['lower_positive'])} of "
-                f"{int(row['n'])} clips."
+                f"gives {row['trivial_over_norm']:.3g}, and a lower bound 0 on {int(row['n'] - row['lower_positive'])} "
+                f"of {int(row['n'])} clips."
             )
         lines.append(line)
     return lines
