@@ -346,7 +346,9 @@ def layer_nulls(analysis: Analysis) -> Table:
         "the 95 % quantile, over draws and clips. Null of weights: all drawn anew; of singular vectors: those of every "
         "matrix of the decoder's layers, their singular values kept; of order: the layers permuted; of directions: u "
         "and v at random in the state's dimension, σ and ξ kept, which is exact (T22) and says nothing of ξ. One "
-        "layer in twenty is above a null by chance.",
+        "layer in twenty is above a null by chance. In the sequence state a direction may lie on few positions, which "
+        "two layers share or do not, so that untrained ones align more than this law says, or hardly at all: there the "
+        "null models judge, and not the law.",
         headers,
         rows,
         [False] * 3 + [True] * 13 + [False],

@@ -43,7 +43,7 @@ def test_drawn_vectors_have_the_law_T22():
     drawn = np.abs(np.einsum("nd,nd->n", u, v)) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
     law = RandomAlignment(d)
     # Level 1e-6: such a seed was one of 10^6. A law of dimension 90 in its place is 0.013 away in the supremum, where
-    # the test rejects from 0.019; one of dimension 80 (0.037) is rejected.
+    # the test rejects from 0.019; one of dimension 80 (0.045) is rejected.
     assert stats.kstest(drawn, lambda x: 1.0 - np.vectorize(law.exceeded)(x)).pvalue > 1e-6
     wrong = RandomAlignment(80)
     assert stats.kstest(drawn, lambda x: 1.0 - np.vectorize(wrong.exceeded)(x)).pvalue < 1e-6
