@@ -11,6 +11,10 @@ in [0, 1] is the share of the one that lies in the other; r = 1 gives kappa and 
 uniform r-dimensional subspaces of the same D-dimensional state: overlap has mean r / D and variance
 2 (D - r)^2 / (D^2 (D - 1) (D + 2)) exactly, and its quantiles are sampled from the exact law.
 
+It is the null of nothing but the dimension. For the sequence, whose state is T positions side by side, singular vectors
+keep to a few positions each, and overlaps fall below or rise above this null for that alone: there a model of random
+weights (`empirical.nulls`) is the null to hold them against. At one position random weights follow this law.
+
 A leading subspace has a gap of its own, sigma_{r+1} / sigma_r; where that is near 1 the r-th direction is as arbitrary
 as u was, and it stands beside every angle.
 """
