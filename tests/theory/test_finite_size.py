@@ -49,6 +49,12 @@ def test_planted_T34_supports_itself_and_refutes_T21_at_small_depth():
 
     frame = finite_size(planted(law, alignment=(0.3, 0.4, 0.7), chains=20_000)).set_index("alignment")
     assert list(frame["phase"]) == ["dispersive", "critical", "attractor"]
+    # The widths are T34's, so that their exponents are those of T34 at the same points; -1/2 is asked of one side.
+    for name in ("exponent_depth", "exponent_dimension"):
+        np.testing.assert_allclose(frame[name], frame[f"{name}_t34"], atol=1e-9)
+    assert list(frame["verdict_exponents"] == "not tested") == [True, True, False]
+    assert frame.loc[0.3, "exponent_dimension"] < -0.55
+    assert (frame["lack_of_fit"] > 10).all()
     assert (frame["verdict_t34"] == "supported").all()
     assert frame.loc[0.7, "verdict_t21"] == "refuted"
     assert frame.loc[0.3, "verdict_t21"] == "not tested"  # T21 is infinite there
@@ -66,23 +72,35 @@ def test_another_power_law_is_refuted_with_its_exponents(exponents):
     assert row.verdict_exponents == "refuted"
 
 
-def test_intervals_of_the_exponents_cover_as_stated():
-    """1,000 fits of correlated errors made as the method says they are: nested sums of independent steps."""
+@pytest.mark.parametrize("shared", [True, False])
+def test_intervals_of_the_exponents_cover_as_stated(shared):
+    """1,000 fits of errors made as the method says: nested sums of independent steps, or each depth anew."""
     rng = np.random.default_rng(3)
     depth, dimension = (x.ravel() for x in np.meshgrid(DEPTHS, DIMENSIONS, indexing="ij"))
     width, trials, chains = crossover_width(0.7, 0.4, depth, dimension), 1000, 400
-    covered = np.zeros(2)
-    steps = np.diff((0, *DEPTHS))
+    covered, lack = np.zeros(2), 0.0
+    steps = np.diff((0, *DEPTHS)) if shared else np.array(DEPTHS)
     for _ in range(trials):
-        sums = np.cumsum(
-            rng.standard_normal((len(DEPTHS), len(DIMENSIONS), chains)) * np.sqrt(steps)[:, None, None], axis=0
-        )
+        sums = rng.standard_normal((len(DEPTHS), len(DIMENSIONS), chains)) * np.sqrt(steps)[:, None, None]
+        if shared:
+            sums = np.cumsum(sums, axis=0)
         measured = width * sums.std(axis=-1, ddof=1).ravel() / np.sqrt(depth)
-        fit = fit_exponents(depth, dimension, measured, measured / np.sqrt(2 * chains))
+        fit = fit_exponents(depth, dimension, measured, measured / np.sqrt(2 * chains), shared=shared)
         covered += [fit.depth_low <= -0.5 <= fit.depth_high, fit.dimension_low <= -0.5 <= fit.dimension_high]
-    # Birge's widening can only raise coverage above 95 %; 4 standard errors of a binomial below it.
-    assert (covered / trials > 0.95 - 4 * np.sqrt(0.95 * 0.05 / trials)).all()
-    assert (covered / trials < 0.999).all()
+        lack += fit.lack_of_fit / trials
+    # 95 % within 4 standard errors of a binomial; the lack of fit has mean 1, and a spread of 0.5 at most a fit.
+    np.testing.assert_allclose(covered / trials, 0.95, atol=4 * np.sqrt(0.95 * 0.05 / trials))
+    assert lack == pytest.approx(1, abs=4 * 0.5 / np.sqrt(trials))
+
+
+def test_curvature_is_said_and_does_not_widen_the_intervals():
+    depth, dimension = (x.ravel() for x in np.meshgrid(DEPTHS, DIMENSIONS, indexing="ij"))
+    straight = crossover_width(0.7, 0.4, depth, dimension)
+    bent = straight * np.exp(0.2 * np.log(depth / 32) ** 2)
+    one, other = (fit_exponents(depth, dimension, width, 0.01 * width) for width in (straight, bent))
+    assert other.lack_of_fit > 100 > 1e-9 > one.lack_of_fit
+    assert (other.depth_se, other.dimension_se) == pytest.approx((one.depth_se, one.dimension_se))
+    assert other.depth_high - other.depth_low == pytest.approx(2 * 1.959964 * other.depth_se)
 
 
 def test_chains_collapse_on_T34_in_both_phases():
@@ -123,6 +141,37 @@ def test_judge_needs_every_cell_within_and_one_outside_to_refute():
     assert verdict([5.0], [0.1], one_sided=True).verdict == "refuted"
     # Wide intervals decide nothing, however far the estimate.
     assert verdict([0.3], [1.0]).verdict == "unresolved"
+    assert verdict([0.3], [np.inf]).verdict == "unresolved"
+
+
+def test_judge_names_the_cell_that_decides():
+    def verdict(deviation, error, **more):
+        return judge("T0", "", "", deviation, error, tolerance=0.01, unit="nat", chains=9, **more)
+
+    # The larger estimate is too uncertain to refute; the other one does.
+    refuted = verdict([0.05, 0.03], [0.02, 0.001])
+    assert (refuted.verdict, refuted.effect) == ("refuted", 0.03)
+    assert refuted.low > 0.01
+    below = verdict([0.05, -0.03], [0.02, 0.001])
+    assert (below.verdict, below.effect) == ("refuted", -0.03)
+    # Nothing refutes: the interval that reaches furthest is what keeps it open.
+    open_ = verdict([0.005, 0.001], [0.0001, 0.02])
+    assert (open_.verdict, open_.effect) == ("unresolved", 0.001)
+    assert open_.high > 0.01
+    assert verdict([-0.5, 0.02], [0.001, 0.001], one_sided=True).effect == 0.02
+
+
+def test_infinite_deviations_are_the_largest_there_are():
+    def verdict(deviation, error, **more):
+        return judge("T0", "", "", deviation, error, tolerance=0.01, unit="nat", chains=9, **more)
+
+    bad = verdict([np.inf, 0.0], [0.02, 0.001])
+    assert (bad.verdict, bad.effect, bad.cells, bad.disagree) == ("refuted", np.inf, 2, 1)
+    assert verdict([-np.inf], [np.nan]).verdict == "refuted"
+    assert verdict([np.inf], [0.02], one_sided=True).verdict == "refuted"
+    assert verdict([-np.inf], [0.02], one_sided=True).verdict == "supported"
+    lost = verdict([np.nan, 0.0, 0.0], [0.1, np.nan, 0.001])
+    assert (lost.verdict, lost.cells, lost.unmeasured) == ("supported", 1, 2)
 
 
 def test_refusals():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from theory.phase.judging import simultaneous
 from theory.phase.verdicts import verdicts
 from theory.simulators.cells import PhaseCells
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
@@ -53,8 +55,8 @@ def test_typical_chains_support_the_mean_field_and_T34(swept):
     assert found(early, "T20", "kappa > xi").verdict == "supported"
     assert found(early, "T34", "kappa > xi, all d").verdict == "supported"
     # 2,048 chains: 4 cells within 1.1 at 1.6 % each, 2.5 simultaneous errors are 4 %.
-    assert found(early, "T34", "kappa > xi, all L and d").verdict == "supported"
-    assert found(early, "T34", "kappa < xi, all L and d").verdict == "supported"
+    assert found(early, "T34", "kappa > xi, all L and d", "predicted").verdict == "supported"
+    assert found(early, "T34", "kappa < xi, all L and d", "predicted").verdict == "supported"
     assert (early["chains"] == 2048).all()
 
 
@@ -63,7 +65,7 @@ def test_each_verdict_turns_when_its_data_are_made_wrong(swept):
     off = early.assign(early_rate=early["early_rate"] + 0.05)
     assert found(verdicts(off), "T18", "kappa > xi").verdict == "refuted"
     wide = early.assign(early_width=early["early_width"] * 1.5)
-    assert found(verdicts(wide), "T34", "kappa > xi, all L and d").verdict == "refuted"
+    assert found(verdicts(wide), "T34", "kappa > xi, all L and d", "predicted").verdict == "refuted"
     turned = early.assign(
         {f"early_log_noise{end}": early[f"early_log_noise{end}"] + 0.3 for end in ("", "_low", "_high")}
     )
@@ -81,7 +83,7 @@ def test_large_errors_leave_a_prediction_unresolved(swept):
     vague = early.assign(early_rate_se=early["early_rate_se"] * 0 + 1.0, early_width_se=early["early_width"])
     frame = verdicts(vague)
     assert found(frame, "T18", "kappa > xi").verdict == "unresolved"
-    assert found(frame, "T34", "kappa > xi, all L and d").verdict == "unresolved"
+    assert found(frame, "T34", "kappa > xi, all L and d", "predicted").verdict == "unresolved"
 
 
 def test_cells_near_the_split_or_of_chance_alignment_are_judged_apart():
@@ -96,9 +98,46 @@ def test_cells_near_the_split_or_of_chance_alignment_are_judged_apart():
 
 def test_T21_is_not_asked_where_it_is_infinite(swept):
     frame = verdicts(swept[1])
-    widths = frame[(frame.tag == "T21") & frame.statement.str.contains("as predicted")]
-    assert not widths.empty
-    assert widths["scope"].str.contains("kappa > xi").all()
+    asked = frame[frame.tag == "T21"]
+    assert asked["statement"].str.contains("as predicted").any() and asked["statement"].str.contains("falls").any()
+    assert asked["scope"].str.contains("kappa > xi").all()
+    other = frame[frame["scope"].str.contains("kappa < xi") & frame["statement"].str.contains("falls")]
+    assert list(other["tag"]) == ["T34", "T34"]
+
+
+def test_no_scope_is_judged_twice(swept):
+    """Both dimensions are large here and both depths the deepest: the large and deep scope is the whole."""
+    for data in swept:
+        frame = verdicts(data)
+        assert not frame.duplicated(["tag", "statement", "scope"]).any()
+        assert not frame["scope"].str.contains(r"d >= 1000(?:, L >= \d+)?$").any()
+        assert not frame["scope"].str.endswith("chance").any()
+
+
+def test_mean_field_verdicts_are_given_at_the_dimension_of_real_models_too():
+    """At d = 10^6 chance cannot refute (T18); at 1280 kappa = xi is far off it."""
+    data = sweep(replace(SPEC, alignment=(0.3, 0.9), dimension=(64, 1280, 1_000_000), seeds=512, quantities=("early",)))
+    frame = verdicts(data)
+    rates = frame[(frame.tag == "T18") & frame.scope.str.startswith("kappa = xi")]
+    assert list(rates["scope"].str.extract(r"d = (\d+)")[0]) == ["1280", "1000000"]
+    split = frame[(frame.tag == "T20")]
+    assert list(split["scope"].str.extract(r"d = (\d+)")[0]) == ["1280", "1000000"]
+
+
+def test_a_higher_level_never_gives_a_stronger_verdict(swept):
+    """Intervals widen with the level: what is decided at 0.999 is decided the same way at 0.5."""
+    for data in swept:
+        frames = [verdicts(data, level=level) for level in (0.5, 0.95, 0.999)]
+        for lower, higher in itertools.pairwise(frames):
+            decided = higher["verdict"].isin(["supported", "refuted"])
+            assert (lower["verdict"][decided] == higher["verdict"][decided]).all()
+        for name in ("L", r"\(d - 1\)"):
+            lines = [frame[frame["statement"].str.contains(f"falls like {name}")].iloc[0] for frame in frames]
+            errors = [
+                (line.high - line.low) / 2 / simultaneous(level, line.cells)
+                for line, level in zip(lines, (0.5, 0.95, 0.999), strict=True)
+            ]
+            np.testing.assert_allclose(errors, errors[0], rtol=1e-9)
 
 
 def test_studies_are_what_they_say():

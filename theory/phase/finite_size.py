@@ -30,17 +30,20 @@ class ExponentFit:
     """ln width = constant + depth ln L + dimension ln(d - 1), with intervals of one level each.
 
     Attributes:
-        depth: exponent of L, with depth_low and depth_high.
-        dimension: exponent of d - 1, with dimension_low and dimension_high.
+        depth: exponent of L, with its standard error depth_se, depth_low and depth_high.
+        dimension: exponent of d - 1, with dimension_se, dimension_low and dimension_high.
         lack_of_fit: weighted sum of squared residuals over what the widths' own errors explain: 1 where the power law
-            describes the data; the intervals are widened by its root where it exceeds 1.
+            describes the data. Errors and intervals are those of sampling alone, whatever it is: beyond 1 the exponents
+            are the mean slopes over these points, and the intervals are of those.
         points: number of (L, d).
     """
 
     depth: float
+    depth_se: float
     depth_low: float
     depth_high: float
     dimension: float
+    dimension_se: float
     dimension_low: float
     dimension_high: float
     lack_of_fit: float
@@ -108,18 +111,20 @@ def fit_exponents(
     width: NDArray[np.float64],
     width_se: NDArray[np.float64],
     *,
+    shared: bool = True,
     level: float = 0.95,
 ) -> ExponentFit:
     """Exponents of the width in L and d - 1, by weighted least squares on logarithms.
 
-    The widths' own errors are propagated with their correlations: one chain serves all depths, so that sums over L_1 <
+    The widths' own errors are propagated with their correlations: where one chain serves all depths, sums over L_1 <
     L_2 layers with independent steps share the first L_1, their squares correlate by (L_1 / L_2), and so do the errors
     of their sample variances. Different dimensions have independent chains. What the power law leaves beyond these
-    errors widens the intervals by its root (Birge's ratio).
+    errors is curvature, no noise (T34): it is given as `lack_of_fit`, and not mixed into the intervals.
 
     Args:
         depth, dimension, width, width_se: of each point, shape (n,).
-        level: of the intervals.
+        shared: whether one chain serves all depths, as in sweeps of "early"; those of "product" draw each depth anew.
+        level: of the intervals, normal ones, as the errors are given.
 
     Raises:
         ValueError: if there are fewer than four points, or a single depth or dimension.
@@ -133,15 +138,18 @@ def fit_exponents(
     weight = 1 / error**2
     solve = np.linalg.solve(design.T @ (weight[:, None] * design), design.T * weight)
     estimate = solve @ y
-    shared = np.minimum.outer(depth, depth) / np.maximum.outer(depth, depth)
-    covariance = np.where(np.equal.outer(dimension, dimension), shared, 0.0) * np.outer(error, error)
+    common = np.minimum.outer(depth, depth) / np.maximum.outer(depth, depth) if shared else np.eye(depth.size)
+    covariance = np.where(np.equal.outer(dimension, dimension), common, 0.0) * np.outer(error, error)
     hat = np.eye(y.size) - design @ solve
     residual = hat @ y
     explained = float(np.sum(weight * np.einsum("ij,jk,ik->i", hat, covariance, hat)))
     lack = float(weight @ residual**2) / explained
-    spread = solve @ covariance @ solve.T * max(lack, 1.0)
-    half = stats.t.ppf((1 + level) / 2, y.size - 3) * np.sqrt(np.diag(spread))
-    ends = [(float(estimate[i]), float(estimate[i] - half[i]), float(estimate[i] + half[i])) for i in (1, 2)]
+    spread = np.sqrt(np.diag(solve @ covariance @ solve.T))
+    half = stats.norm.ppf((1 + level) / 2) * spread
+    ends = [
+        (float(estimate[i]), float(spread[i]), float(estimate[i] - half[i]), float(estimate[i] + half[i]))
+        for i in (1, 2)
+    ]
     return ExponentFit(*ends[0], *ends[1], lack, y.size)
 
 
@@ -155,9 +163,10 @@ def finite_size(
 ) -> pd.DataFrame:
     """The data collapse of each (alignment, gap): fitted exponents, and how far T21 and T34 are from the widths.
 
-    The rules, fixed before the data: (T21)'s exponents are supported where both intervals lie within
-    EXPONENT_TOLERANCE of -1/2, refuted where one lies outside; its widths, and (T34)'s, by `judge` with a factor of
-    1.1 at every (L, d).
+    The rules: (T21)'s exponents are supported where both sampling intervals lie within EXPONENT_TOLERANCE of -1/2,
+    refuted where one lies outside, and not tested where kappa <= xi, where (T21) is infinite; its widths, and (T34)'s,
+    by `judge` with a factor of 1.1 at every (L, d). The tolerances are older than the data; that the intervals are of
+    sampling alone, no more of the misfit, is a correction after them.
 
     Args:
         dataset: of `theory.sweep` with that quantity, over at least two depths and two dimensions.
@@ -167,9 +176,10 @@ def finite_size(
 
     Returns:
         A row for each (alignment, gap): phase ("attractor", "dispersive" or "critical", by kappa against xi), the
-        fields of `ExponentFit` under exponent_*, factor_t21_min and _max (width / T21 over the points), spread_t21
-        (r.m.s. of ln width / T21 about its mean: 0 for a perfect collapse), the same three of t34, spread_expected
-        (what sampling makes of it), verdict_exponents, verdict_t21, verdict_t34, chains.
+        fields of `ExponentFit` under exponent_*, exponent_depth_t34 and exponent_dimension_t34 (of (T34)'s widths at
+        the same points with the same weights: what curvature makes of them), factor_t21_min and _max (width / T21 over
+        the points), spread_t21 (r.m.s. of ln width / T21 about its mean: 0 for a perfect collapse), the same three of
+        t34, spread_expected (what sampling makes of it), verdict_exponents, verdict_t21, verdict_t34, chains.
 
     Raises:
         ValueError: if the dataset lacks the quantity.
@@ -182,12 +192,13 @@ def finite_size(
         columns = {key: cell[key].to_numpy() for key in ("depth", "dimension", "width", "width_se")}
         row: dict[str, Any] = {"alignment": kappa, "gap": xi, "phase": phase_of(kappa, xi)}
         try:
-            fit = fit_exponents(**columns, level=level)
+            fit = fit_exponents(**columns, shared=quantity == "early", level=level)
         except ValueError:
             continue  # a single depth or dimension has no exponent
         row |= {f"exponent_{key}": getattr(fit, key) for key in fit.__slots__ if key not in ("lack_of_fit", "points")}
         row |= {"lack_of_fit": fit.lack_of_fit, "points": fit.points}
         error = cell["log_se"].to_numpy()
+        row |= _exponents_of_t34(cell)
         for name in ("t21", "t34"):
             away = cell[f"log_{name}"].to_numpy()
             factor = np.exp(away)
@@ -203,8 +214,20 @@ def finite_size(
         outside = (ends[:, 0] > EXPONENT_TOLERANCE) | (ends[:, 1] < -EXPONENT_TOLERANCE)
         within = (np.abs(ends) <= EXPONENT_TOLERANCE).all()
         row["verdict_exponents"] = "refuted" if outside.any() else "supported" if within else "unresolved"
+        if kappa <= xi:
+            row["verdict_exponents"] = "not tested"
         rows.append(row | {"chains": int(cell["chains"].iloc[0])})
     return pd.DataFrame(rows)
+
+
+def _exponents_of_t34(cell: pd.DataFrame) -> dict[str, float]:
+    """Exponents of (T34)'s widths at the points of a cell, weighted as the measured ones; NaN where it has none."""
+    depth, dimension, law, error = (cell[key].to_numpy() for key in ("depth", "dimension", "t34", "log_se"))
+    names = ("exponent_depth_t34", "exponent_dimension_t34")
+    if not (np.isfinite(law) & (law > 0)).all():
+        return dict.fromkeys(names, float("nan"))
+    fit = fit_exponents(depth, dimension, law, law * error)
+    return dict(zip(names, (fit.depth, fit.dimension), strict=True))
 
 
 def phase_of(alignment: float, gap: float) -> str:

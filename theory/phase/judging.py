@@ -23,7 +23,8 @@ class Verdict:
         statement: what is predicted.
         scope: where it was tried.
         verdict: by `judge`.
-        effect: the deviation from the prediction in the worst cell, in `unit`.
+        effect: the deviation from the prediction in the cell that decides, in `unit`: of a refuted prediction the cell
+            whose interval lies furthest outside the tolerance, else the one whose interval reaches furthest.
         low: lower end of that cell's simultaneous interval.
         high: upper end.
         tolerance: deviation up to which the prediction counts as right, in `unit`.
@@ -32,6 +33,7 @@ class Verdict:
         agree: number whose own interval lies within the tolerance.
         disagree: number whose own interval lies outside it.
         chains: a cell.
+        unmeasured: number of cells without a number, which do not count.
     """
 
     tag: str
@@ -47,6 +49,7 @@ class Verdict:
     agree: int
     disagree: int
     chains: int
+    unmeasured: int = 0
 
 
 def simultaneous(level: float, cells: int) -> float:
@@ -70,7 +73,8 @@ def judge(
     """The rule for every prediction, fixed before the data: equivalence within a tolerance, in every cell at once.
 
     Supported where each cell's simultaneous interval lies within the tolerance; refuted where one lies wholly outside;
-    otherwise unresolved. Cells whose deviation or error is NaN were not measured and do not count.
+    otherwise unresolved. Cells whose deviation or error is NaN were not measured and do not count. An infinite
+    deviation counts whatever its error: it lies outside every tolerance, or within a one-sided one if it is negative.
 
     Args:
         tag, statement, scope, unit, chains: as in `Verdict`.
@@ -82,16 +86,20 @@ def judge(
     """
     found = np.asarray(deviation, dtype=np.float64).ravel()
     spread = np.asarray(error, dtype=np.float64).ravel()
-    known = np.isfinite(found) & np.isfinite(spread)
-    found, spread = found[known], spread[known]
+    infinite = np.isinf(found)
+    known = infinite | ~(np.isnan(found) | np.isnan(spread))
+    lost = int((~known).sum())
+    found, spread = found[known], np.where(infinite, 0.0, spread)[known]
     if not found.size:
         nan = float("nan")
-        return Verdict(tag, statement, scope, "not tested", nan, nan, nan, tolerance, unit, 0, 0, 0, chains)
+        return Verdict(tag, statement, scope, "not tested", nan, nan, nan, tolerance, unit, 0, 0, 0, chains, lost)
     low, high = _interval(found, simultaneous(level, found.size) * spread)
     own_low, own_high = _interval(found, simultaneous(level, 1) * spread)
-    worst = int(np.argmax(found if one_sided else np.abs(found)))
     within, outside = _sides(low, high, tolerance, one_sided)
     agree, disagree = _sides(own_low, own_high, tolerance, one_sided)
+    # The cell that decides: its interval's near end where one is outside, else the far end.
+    up, down = (low, -high) if outside.any() else (high, -low)
+    worst = int(np.argmax(up if one_sided else np.maximum(up, down)))
     verdict: Judgement = "refuted" if outside.any() else "supported" if within.all() else "unresolved"
     return Verdict(
         tag,
@@ -107,6 +115,7 @@ def judge(
         int(agree.sum()),
         int(disagree.sum()),
         chains,
+        lost,
     )
 
 

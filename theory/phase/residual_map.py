@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from theory.regimes.thresholds import PAPER_GAIN, PINNED_LOG_GROWTH
 __all__ = ["RESIDUAL_RATE_TOLERANCE", "residual_phases", "residual_verdicts"]
 
 RESIDUAL_RATE_TOLERANCE = 0.02
-"""(T33), (T26): nats a layer by which an early injection's growth may differ from its prediction."""
+"""Nats a layer by which an early injection's growth may differ from its prediction, whichever that is."""
 
 CLEAR = 0.05
 """Distance of the outlier's rate from 0, nats a layer, from which a cell counts as clear of the transition."""
@@ -26,31 +29,40 @@ SMALL = 0.1
 """L ||F||_F^2 / d below which (T26)'s hypothesis ||F||_F^2 << d is taken to hold for all layers together."""
 
 
-def _rates(dataset: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Predicted ln growth a layer: the outlier's; (T33), the larger of it and the bulk's; the paper's."""
-    outlier, pinned, gain = dataset["outlier_rate"], dataset["pinned_rate"], dataset["paper_gain"]
+def _log_rates(dataset: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """ln of the outlier's rate g, and of the paper's rho, a layer; -inf at 0, NaN where there is none."""
+    return _log(dataset["outlier_rate"]), _log(dataset["paper_gain"])
 
-    def log_max(x: xr.DataArray, y: xr.DataArray | float) -> xr.DataArray:
-        return xr.apply_ufunc(lambda a, b: np.log(np.maximum(a, b)), x, y)
 
-    return log_max(outlier, 1e-300), log_max(outlier, pinned), log_max(gain, PAPER_GAIN)
+def _log(values: xr.DataArray) -> xr.DataArray:
+    with np.errstate(divide="ignore"):
+        return xr.apply_ufunc(np.log, values)
+
+
+def _starts(dataset: xr.Dataset) -> dict[str, float]:
+    """ln ||B_1 w|| by injection, w the earliest one's direction: of "isotropic" ones with both parts to O(d^(-1/2))."""
+    spec = json.loads(dataset.attrs["spec"])
+    return {item["name"]: math.log(math.hypot(item["along"], item["across"])) for item in spec["injections"]}
 
 
 def residual_phases(dataset: xr.Dataset) -> pd.DataFrame:
     """How much of the map is pinned and how much has an outlier, measured, and by the paper's rule.
 
-    A cell is pinned where the median of ln ||P_{L:2} B_1 w|| is within PINNED_LOG_GROWTH of its value without any
-    layer's effect (ln of the injection's size, taken at the weakest strength), grown above that.
+    A cell is pinned where the median of ln ||P_{L:2} B_1 w|| is within PINNED_LOG_GROWTH of ln of the injection's size,
+    its value without any layer's effect; grown above that, shrunk below.
 
     Args:
         dataset: of `theory.sweep` with a `ResidualSweepSpec`.
 
     Returns:
         A row for each injection, rank, depth and dimension: cells, grown, pinned, shrunk (fractions), paper_I (rho <
-        1), paper_I_grown (of all cells: the paper says Regime I and the early injection has grown), paper_II_pinned
-        (rho >= 1 and it has not), outlier_wrong (the sign of the outlier's rate against grown or not), rate_rms_t33 and
-        rate_rms_paper (r.m.s. of the measured rate less max(outlier, bulk), less ln max(rho, 1)), growth_exponent
-        (median over pinned cells of the slope of ln ||J_L|| on ln L from the depth before; NaN at the least depth),
+        1), paper_I_grown (of all cells: the paper says Regime I and the early injection has grown),
+        paper_I_not_decayed (Regime I, where it says decay, and the early injection has not shrunk), paper_II_pinned
+        (rho >= 1 and it has not grown), outlier_wrong (the sign of the outlier's rate against grown or not),
+        rate_rms_t33, rate_rms_t32 (r.m.s. of the measured rate less ln max(g, 1), less ln of the mean square's rate at
+        this dimension), rate_rms_paper (less ln rho, over 0 < rho < 1, as (P2)'s proof has it), rate_rms_mean_field
+        (less ln max(rho, 1), (T18) with the paper's numbers), growth_exponent (median over pinned cells of the slope of
+        ln ||J_L|| on ln L from the depth before; NaN at the least depth),
         pinned_collapsed (fraction of the pinned cells whose sigma_2 / sigma_1 is below the threshold), pinned_noise
         (median noise ratio of those), chains.
 
@@ -59,7 +71,9 @@ def residual_phases(dataset: xr.Dataset) -> pd.DataFrame:
     """
     if "outlier_rate" not in dataset:
         raise ValueError(f"dataset must hold outlier_rate; got {sorted(map(str, dataset.data_vars))}")
-    outlier, predicted, paper = _rates(dataset)
+    log_outlier, log_gain = _log_rates(dataset)
+    mean_square = _log(dataset["mean_square_rate"])
+    starts = _starts(dataset)
     depths = np.sort(dataset["depth"].to_numpy())
     rows: list[dict[str, Any]] = []
     keys = ("injection", "rank", "depth", "dimension")
@@ -71,12 +85,13 @@ def residual_phases(dataset: xr.Dataset) -> pd.DataFrame:
             name: cell[name].transpose(*order).to_numpy()
             for name in ("early_log", "early_rate", "context_log_norm", "context_log_noise", "context_collapsed")
         }
-        rules = {key: value for key, value in at.items() if key in outlier.dims}
-        rate, best, published = (x.isel(rules).transpose(*order).to_numpy() for x in (outlier, predicted, paper))
-        gain = dataset["paper_gain"].isel(rules).transpose(*order).to_numpy()
-        start = field["early_log"][int(np.argmin(dataset["strength"].to_numpy()))][None]
+        rules = {key: value for key, value in at.items() if key in log_outlier.dims}
+        rate, log_rho, exact = (
+            x.isel(rules).transpose(*order).to_numpy() for x in (log_outlier, log_gain, mean_square)
+        )
+        decays = log_rho < math.log(PAPER_GAIN)
         known = np.isfinite(field["early_log"])
-        moved = field["early_log"] - start
+        moved = field["early_log"] - starts[str(cell["injection"].item())]
         grown, shrunk = known & (moved > PINNED_LOG_GROWTH), known & (moved < -PINNED_LOG_GROWTH)
         pinned = known & ~grown & ~shrunk
         row = {key: value for key, value in cell_name(cell).items() if key in keys}
@@ -86,14 +101,18 @@ def residual_phases(dataset: xr.Dataset) -> pd.DataFrame:
                 ("grown", grown),
                 ("pinned", pinned),
                 ("shrunk", shrunk),
-                ("paper_I", gain < PAPER_GAIN),
-                ("paper_I_grown", grown & (gain < PAPER_GAIN)),
-                ("paper_II_pinned", ~grown & (gain >= PAPER_GAIN)),
+                ("paper_I", decays),
+                ("paper_I_grown", grown & decays),
+                ("paper_I_not_decayed", known & ~shrunk & decays),
+                ("paper_II_pinned", ~grown & (log_rho >= math.log(PAPER_GAIN))),
                 ("outlier_wrong", grown != (rate * (row["depth"] - 1) > PINNED_LOG_GROWTH)),
             )
         }
-        row["rate_rms_t33"] = _rms(field["early_rate"] - best, known)
-        row["rate_rms_paper"] = _rms(field["early_rate"] - published, known)
+        measured = field["early_rate"]
+        row["rate_rms_t33"] = _rms(measured - np.maximum(rate, 0), known)
+        row["rate_rms_t32"] = _rms(measured - exact, known)
+        row["rate_rms_paper"] = _rms(measured - log_rho, known & decays & np.isfinite(log_rho))
+        row["rate_rms_mean_field"] = _rms(measured - np.maximum(log_rho, math.log(PAPER_GAIN)), known)
         row["growth_exponent"] = math.nan
         place = int(np.searchsorted(depths, row["depth"]))
         if place and pinned.any():
@@ -110,64 +129,104 @@ def residual_phases(dataset: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A prediction of the growth a layer: where it speaks, and whether it is an upper bound.
+
+    Attributes:
+        tag, statement: as in `Verdict`.
+        value: the rate predicted, nats a layer, over (strength, alignment, persistence, rank).
+        where: which cells it speaks of, likewise.
+        words: for these, "" for all.
+        scopes: of `_scopes`, those it is judged in.
+        bound: whether only a larger rate counts against it.
+        tolerance: nats a layer.
+    """
+
+    tag: str
+    statement: str
+    value: xr.DataArray
+    where: xr.DataArray
+    words: str = ""
+    scopes: tuple[str, ...] = ("all", "above", "below", "small")
+    bound: bool = False
+    tolerance: float = RESIDUAL_RATE_TOLERANCE
+
+
 def residual_verdicts(dataset: xr.Dataset, *, level: float = 0.95) -> pd.DataFrame:
-    """Verdicts on (T33), (T26) and the paper's rule for the growth of an early injection, by `judge`.
+    """Verdicts on the growth of an early injection, by `judge`: (T33), (T32), (T26), and the paper's rule beside them.
 
     The measured rate is the slope of the mean of ln ||P_{L:2} B_1 w|| between the two greatest depths, at the greatest
-    dimension; its error the sum of those of its ends over the layers between. The paper's rule is read as growth by
-    max(rho, 1) a layer, which (T26) grants it: with rho alone it would be further off.
+    dimension; its error the sum of those of its ends over the layers between. The rules:
+
+    * (T33) ln max(g, 1), over all cells and where g is clear of 1 above it; below, this is (T26)'s 0, judged there.
+    * (T32) ln of the growth rate of the mean square, exact at this dimension: above the mean of the logarithm where
+      chains differ.
+    * (P2), where rho < 1: early injections decay. Its weakest reading is a rate below 0, at no tolerance: within one,
+      pinned would count as decayed. Its proof's is a rate of at most ln rho, judged where rho > 0.
+    * (T18) with the paper's numbers, where rho >= 1: growth by ln rho.
 
     Args:
         dataset: of `theory.sweep` with a `ResidualSweepSpec`, over two depths or more.
         level: of the simultaneous intervals.
 
     Returns:
-        A row for each prediction, injection and scope: the fields of `Verdict`.
+        A row for each rule, injection and scope that holds a cell of the rule's: the fields of `Verdict`.
     """
-    outlier, predicted, paper = _rates(dataset)
-    depth = dataset["depth"].to_numpy()
+    largest = int(dataset["dimension"].to_numpy().max())
+    here = dataset.sel(dimension=largest, drop=True)
+    depth = here["depth"].to_numpy()
     low, high = (int(x) for x in np.argsort(depth)[-2:])
-    ends = [dataset[name] * (dataset["depth"] - 1) for name in ("early_rate", "early_rate_se")]
+    ends = [here[name] * (here["depth"] - 1) for name in ("early_rate", "early_rate_se")]
     layers = int(depth[high] - depth[low])
     slope = (ends[0].isel(depth=high, drop=True) - ends[0].isel(depth=low, drop=True)) / layers
     error = (ends[1].isel(depth=high, drop=True) + ends[1].isel(depth=low, drop=True)) / layers
-    largest = int(dataset["dimension"].to_numpy().max())
-    frobenius = dataset["rank"] * dataset["strength"] ** 2  # ||F||_F^2
-    small = frobenius * int(depth[high]) < SMALL * largest
+    rate = _log_rates(here)[0]
+    small = here["rank"] * here["strength"] ** 2 * int(depth[high]) < SMALL * largest  # ||F||_F^2 L against d
+    scopes = {
+        "all": ("all cells", xr.ones_like(rate, dtype=bool)),
+        "above": (f"outlier above 1 by {CLEAR}", rate > CLEAR),
+        "below": (f"outlier below 1 by {CLEAR}", rate < -CLEAR),
+        "small": (f"the same and L ||F||_F^2 < {SMALL} d", (rate < -CLEAR) & small),
+    }
     found: list[Verdict] = []
-    for name in dataset["injection"].to_numpy():
-        measured, spread, rate, best, published = (
-            (x.sel(injection=name) if "injection" in x.dims else x).sel(dimension=largest)
-            for x in (slope, error, outlier, predicted, paper)
-        )
-        scopes = {
-            "all cells": xr.ones_like(rate, dtype=bool),
-            f"outlier above 1 by {CLEAR}": rate > CLEAR,
-            f"outlier below 1 by {CLEAR}": rate < -CLEAR,
-            f"the same and L ||F||_F^2 < {SMALL} d": (rate < -CLEAR) & small,
-        }
-        rules = {"T33": ("the outlier's rate or the bulk's, the larger", best), "P2": ("ln max(rho, 1)", published)}
-        for words, mask in scopes.items():
-            chosen = dict(rules)
-            if "below" in words or "same" in words:
-                chosen["T26"] = ("0: pinned", xr.zeros_like(best))
-            for tag, (statement, value) in chosen.items():
-                away, err = xr.broadcast(measured - value, spread)
-                inside = mask.broadcast_like(away).transpose(*away.dims).to_numpy()
+    for name in here["injection"].to_numpy():
+        measured, spread = slope.sel(injection=name), error.sel(injection=name)
+        for scope, (words, mask) in scopes.items():
+            for rule in _rules(here):
+                inside = mask & rule.where
+                if scope not in rule.scopes or not bool(inside.any()):
+                    continue
+                away, err, cells = xr.broadcast(measured - rule.value, spread, inside)
+                chosen = cells.transpose(*away.dims).to_numpy()
                 found.append(
                     judge(
-                        tag,
-                        f"||P_(L:2) B_1 w|| grows by {statement}",
-                        f"{name}, {words}, d = {largest}, L {depth[low]} to {depth[high]}",
-                        away.to_numpy()[inside],
-                        err.transpose(*away.dims).to_numpy()[inside],
-                        tolerance=RESIDUAL_RATE_TOLERANCE,
+                        rule.tag,
+                        f"||P_(L:2) B_1 w|| {rule.statement}",
+                        f"{name}, {words}{rule.words}, d = {largest}, L {depth[low]} to {depth[high]}",
+                        away.to_numpy()[chosen],
+                        err.transpose(*away.dims).to_numpy()[chosen],
+                        tolerance=rule.tolerance,
                         unit="nat per layer",
                         chains=int(dataset.attrs["seeds"]),
                         level=level,
+                        one_sided=rule.bound,
                     )
                 )
-    return pd.DataFrame([{key: getattr(v, key) for key in Verdict.__slots__} for v in found])
+    return pd.DataFrame([asdict(verdict) for verdict in found], columns=list(Verdict.__slots__))
+
+
+def _rules(dataset: xr.Dataset) -> Iterator[_Rule]:
+    rate, log_rho = _log_rates(dataset)
+    nothing, everywhere = xr.zeros_like(rate), xr.ones_like(rate, dtype=bool)
+    one = math.log(PAPER_GAIN)
+    yield _Rule("T33", "grows by ln max(g, 1)", rate.clip(min=0.0), everywhere, scopes=("all", "above"))
+    yield _Rule("T26", "grows by 0: pinned", nothing, everywhere, scopes=("below", "small"))
+    yield _Rule("T32", "grows as its mean square", _log(dataset["mean_square_rate"]), everywhere)
+    yield _Rule("P2", "decays", nothing, log_rho < one, ", rho < 1", bound=True, tolerance=0.0)
+    strong = (log_rho < one) & (log_rho > -np.inf)
+    yield _Rule("P2", "grows by at most ln rho", log_rho, strong, ", 0 < rho < 1", bound=True)
+    yield _Rule("T18", "grows by ln rho, rho the paper's", log_rho, log_rho >= one, ", rho >= 1")
 
 
 def _part(mask: NDArray[np.bool_], of: NDArray[np.bool_]) -> float:

@@ -18,7 +18,7 @@ from theory.phase.limit_product import limit_product
 from theory.phase.width_verdicts import MEMORIES, SIDES, chains_of, memories, quantile, side_of, width_verdicts
 from theory.regimes.typical import typical_across_over_along, typical_growth, typical_log_ratio
 
-__all__ = ["CHANCE", "RATE_TOLERANCE", "RATIO_TOLERANCE", "TURN_TOLERANCE", "verdicts"]
+__all__ = ["CHANCE", "RATE_TOLERANCE", "RATIO_TOLERANCE", "REAL_DIMENSION", "TURN_TOLERANCE", "verdicts"]
 
 RATE_TOLERANCE = 0.01
 """(T18): nats a layer by which a growth rate may differ."""
@@ -28,6 +28,9 @@ RATIO_TOLERANCE = 0.05
 
 CHANCE = 10.0
 """Larger of kappa and xi, in units of chance alignment (d - 1)^(-1/2), from which a cell is clear of it."""
+
+REAL_DIMENSION = 1280
+"""Whisper's d, at which (T18), (T19) and (T20) are judged beside the greatest: at 10^6 little is left to chance."""
 
 TURN_TOLERANCE = float(np.log(1.05))
 """(T20): how far ln(q / p) may lie from its prediction: a factor of 1.05."""
@@ -39,16 +42,20 @@ def verdicts(dataset: xr.Dataset, *, level: float = 0.95) -> pd.DataFrame:
     The rules, all by `judge` (equivalence within the tolerance in every cell at once):
 
     * (T18) rate: the slope of the mean of ln ||P_{L:2} u_1|| ("early") or ln ||P_L|| ("product") between the two
-      greatest depths, against ln max(kappa, xi), at the greatest d; and against (T34) at every d.
+      greatest depths, against ln max(kappa, xi), at the greatest d and at REAL_DIMENSION, as (T19) and (T20) are;
+      and against (T34) at every d.
     * (T18), (T19) and (T20) once more for the cells clear of the split and of chance: MEMORIES[0] at the lesser
-      depth, and the larger of kappa and xi at least CHANCE. Added after a first look; the tolerances are the same.
+      depth, and the larger of kappa and xi at least CHANCE, where that leaves some out. Added after a first look; the
+      tolerances are the same.
     * (T19) the slope of the mean of ln sigma_2 / sigma_1 of P_L likewise, over ln(xi / kappa): within 5 % of 1; where
       kappa <= xi, "no collapse", at most 0.01 nats a layer.
-    * (T10) the median of ln sigma_2 / sigma_1 is at most the bound wherever kappa > kappa_c, at every d and L.
-    * (T20) the median of ln q / p at the greatest depth and d.
+    * (T10) the median of ln sigma_2 / sigma_1 is at most the bound wherever kappa > kappa_c, at every d and L: a
+      theorem of every chain, so that this checks the code.
+    * (T20) the median of ln q / p at the greatest depth.
     * (T21) width: within a factor of 1.1, over all (L, d) and over the large and deep ones; exponents: both within 0.05
-      of -1/2.
+      of -1/2; only where kappa > xi.
     * (T34) width: within a factor of 1.1, over all (L, d) and over the large ones. Of the product: `limit_product`.
+      Exponents: within 0.05 of those of its own widths at the same points.
 
     Standard errors: of a slope, the sum of those of its ends over the layers between (right whatever the correlation of
     the two); of a median, from the width of its interval, as for a normal law.
@@ -116,9 +123,16 @@ def _slope(
 def _with_clear(
     here: NDArray[np.bool_], kappa: NDArray[Any], xi: NDArray[Any], d: NDArray[Any], depth: int
 ) -> list[tuple[NDArray[np.bool_], str]]:
-    """A scope, and what of it is clear of the split and of chance, with words for it, where there is any."""
+    """A scope, and what of it is clear of the split and of chance, with words for it, where that is another scope."""
     clear = here & (memories(kappa, xi, depth) >= MEMORIES[0]) & (np.maximum(kappa, xi) * np.sqrt(d - 1) >= CHANCE)
-    return [(here, "")] + ([(clear, ", clear of split and chance")] if clear.any() else [])
+    fewer = clear.any() and (clear != here).any()
+    return [(here, "")] + ([(clear, ", clear of split and chance")] if fewer else [])
+
+
+def _judged_dimensions(dataset: xr.Dataset) -> list[int]:
+    """REAL_DIMENSION, where the sweep has it, and the greatest."""
+    values = dataset["dimension"].to_numpy()
+    return sorted({int(d) for d in values if d in (REAL_DIMENSION, values.max())})
 
 
 def _rates(dataset: xr.Dataset, quantity: str, level: float) -> Iterator[Verdict]:
@@ -140,11 +154,12 @@ def _rates(dataset: xr.Dataset, quantity: str, level: float) -> Iterator[Verdict
         side = side_of(kappa, xi, phase)
         if not side.any():
             continue
-        here = side & (d == d.max())
         statement = f"{what} grows by ln max(kappa, xi) a layer"
-        for mask, far in _with_clear(here, kappa, xi, d, int(depth[low])):
-            scope = f"{words}, d = {d.max()}, {layers}{far}"
-            yield judge("T18", statement, scope, away[mask], error[mask], level=level, **common)
+        for size in _judged_dimensions(dataset):
+            for mask, far in _with_clear(side & (d == size), kappa, xi, d, int(depth[low])):
+                scope = f"{words}, d = {size}, {layers}{far}"
+                yield judge("T18", statement, scope, away[mask], error[mask], level=level, **common)
+        here = side & (d == d.max())
         statement = f"{what} grows as T34 says at this depth"
         everywhere = side if quantity == "early" else here  # the product's is the limit d -> infinity
         scope = "all d" if quantity == "early" else f"d = {d.max()}"
@@ -190,19 +205,20 @@ def _collapse(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
         predicted = typical_log_ratio(kappa, xi)
         with np.errstate(divide="ignore", invalid="ignore"):
             relative, relative_error = slope / predicted - 1, spread / np.abs(predicted)
-        here = side_of(kappa, xi, "attractor") & (d == d.max())
-        for mask, far in _with_clear(here, kappa, xi, d, int(depth[low])):
-            yield judge(
-                "T19",
-                "sigma_2 / sigma_1 of P_L falls by xi / kappa a layer",
-                f"kappa > xi, d = {d.max()}, {layers}{far}",
-                relative[mask],
-                relative_error[mask],
-                tolerance=RATIO_TOLERANCE,
-                unit="of the rate",
-                chains=chains,
-                level=level,
-            )
+        for size in _judged_dimensions(dataset):
+            here = side_of(kappa, xi, "attractor") & (d == size)
+            for mask, far in _with_clear(here, kappa, xi, d, int(depth[low])):
+                yield judge(
+                    "T19",
+                    "sigma_2 / sigma_1 of P_L falls by xi / kappa a layer",
+                    f"kappa > xi, d = {size}, {layers}{far}",
+                    relative[mask],
+                    relative_error[mask],
+                    tolerance=RATIO_TOLERANCE,
+                    unit="of the rate",
+                    chains=chains,
+                    level=level,
+                )
         here = (d == d.max()) & (xi > 0)
         limit = _predicted_means(kappa, xi, [int(depth[low]), int(depth[high])], d, "ratio")
         beyond = slope - (limit[1] - limit[0]) / (depth[high] - depth[low])
@@ -217,18 +233,19 @@ def _collapse(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
             chains=chains,
             level=level,
         )
-        here = side_of(kappa, xi, "dispersive") & (d == d.max())
-        yield judge(
-            "T19",
-            "no collapse of P_L",
-            f"kappa < xi, d = {d.max()}, {layers}",
-            slope[here],
-            spread[here],
-            tolerance=RATE_TOLERANCE,
-            unit="nat per layer",
-            chains=chains,
-            level=level,
-        )
+        for size in _judged_dimensions(dataset):
+            here = side_of(kappa, xi, "dispersive") & (d == size)
+            yield judge(
+                "T19",
+                "no collapse of P_L",
+                f"kappa < xi, d = {size}, {layers}",
+                slope[here],
+                spread[here],
+                tolerance=RATE_TOLERANCE,
+                unit="nat per layer",
+                chains=chains,
+                level=level,
+            )
     median, low_end, high_end = (
         dataset[name].transpose(*dims).to_numpy()
         for name in ("log_ratio_median", "log_ratio_median_low", "log_ratio_median_high")
@@ -241,7 +258,7 @@ def _collapse(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
     spread = _median_error(dataset, low_end, high_end)
     yield judge(
         "T10",
-        "median sigma_2 / sigma_1 of P_L is at most the bound",
+        "median sigma_2 / sigma_1 of P_L is at most the bound (a theorem: it checks the code)",
         "kappa > kappa_c, all L and d",
         (median - bound)[cone],
         spread[cone],
@@ -261,16 +278,17 @@ def _turned(dataset: xr.Dataset, level: float) -> Iterator[Verdict]:
     kappa, xi, d = _grids(dataset)
     with np.errstate(divide="ignore", invalid="ignore"):
         away = median - np.log(typical_across_over_along(kappa, xi))
-    here, depth = side_of(kappa, xi, "attractor") & (d == d.max()), int(dataset["depth"].to_numpy()[deepest])
-    for mask, far in _with_clear(here, kappa, xi, d, depth):
-        yield judge(
-            "T20",
-            "median q / p of P_{L:2} u_1 is xi s / sqrt(kappa^2 - xi^2)",
-            f"kappa > xi, d = {d.max()}, L = {depth}{far}",
-            away[mask],
-            _median_error(dataset, low, high)[mask],
-            tolerance=TURN_TOLERANCE,
-            unit="ln of a factor",
-            chains=chains_of(dataset),
-            level=level,
-        )
+    side, depth = side_of(kappa, xi, "attractor"), int(dataset["depth"].to_numpy()[deepest])
+    for size in _judged_dimensions(dataset):
+        for mask, far in _with_clear(side & (d == size), kappa, xi, d, depth):
+            yield judge(
+                "T20",
+                "median q / p of P_{L:2} u_1 is xi s / sqrt(kappa^2 - xi^2)",
+                f"kappa > xi, d = {size}, L = {depth}{far}",
+                away[mask],
+                _median_error(dataset, low, high)[mask],
+                tolerance=TURN_TOLERANCE,
+                unit="ln of a factor",
+                chains=chains_of(dataset),
+                level=level,
+            )

@@ -73,20 +73,34 @@ def width_verdicts(dataset: xr.Dataset, quantity: Literal["early", "product"], l
         scopes = {f"{words}, all L and d": side, f"{words}, {big}": side & large}
         if phase != "critical":  # where nothing is ever forgotten
             scopes |= {f"{words}, {big}, L >= {n:g} memories": side & large & (held >= n) for n in MEMORIES}
-        for scope, mask in scopes.items():
+        for scope, mask in _different(scopes).items():
             for tag in ("T21", "T34") if phase == "attractor" else ("T34",):
                 away = table[f"log_{tag.lower()}"].to_numpy()
                 yield judge(tag, f"{what} as predicted", scope, away[mask], error[mask], level=level, **common)
     yield from _exponents(dataset, quantity, level)
 
 
+def _different(scopes: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+    """The scopes without those that hold the same cells as one before."""
+    found: dict[str, NDArray[np.bool_]] = {}
+    for name, mask in scopes.items():
+        if not any((mask == other).all() for other in found.values()):
+            found[name] = mask
+    return found
+
+
 def _exponents(dataset: xr.Dataset, quantity: Literal["early", "product"], level: float) -> Iterator[Verdict]:
-    """(T21)'s exponents in the attractor, over everything and over the large and deep; and, beside it, kappa < xi."""
+    """(T21)'s exponents, where kappa > xi, and (T34)'s, on both sides, over everything and over the large and deep.
+
+    Those of (T34) are fitted to its own widths at the same points: where kappa < xi they tend to -1/2 in L and -1 in
+    d - 1, but only for L beyond d. The intervals are of sampling alone.
+    """
     depth, dimension = dataset["depth"].to_numpy(), dataset["dimension"].to_numpy()
     scopes = {"all L and d": (2, 2)}
     large = dimension >= ASYMPTOTIC_DIMENSION
     deeper = np.sort(depth)[-min(4, depth.size) :]
-    if large.sum() >= 2 and deeper.size >= 2:
+    less = not large.all() or deeper.size < depth.size
+    if large.sum() >= 2 and deeper.size >= 2 and less:
         scopes[f"d >= {ASYMPTOTIC_DIMENSION}, L >= {deeper[0]}"] = (int(deeper[0]), ASYMPTOTIC_DIMENSION)
     for scope, (least_depth, least_dimension) in scopes.items():
         frame = finite_size(dataset, quantity, least_depth=least_depth, least_dimension=least_dimension)
@@ -97,15 +111,19 @@ def _exponents(dataset: xr.Dataset, quantity: Literal["early", "product"], level
             if phase == "critical" or part.empty:
                 continue
             for name, label in (("exponent_depth", "L"), ("exponent_dimension", "(d - 1)")):
-                half = (part[f"{name}_high"] - part[f"{name}_low"]).to_numpy() / 2
-                yield judge(
-                    "T21",
-                    f"{quantity} width falls like {label}^(-1/2)",
-                    f"{words}, {scope}",
-                    part[name].to_numpy() + 0.5,
-                    half / quantile(level),  # half is a t quantile of them: a little wide
-                    tolerance=EXPONENT_TOLERANCE,
-                    unit="exponent",
-                    chains=chains_of(dataset),
-                    level=level,
-                )
+                laws: dict[str, tuple[Any, str]] = {}
+                if phase == "attractor":
+                    laws["T21"] = (-0.5, f"falls like {label}^(-1/2)")
+                laws["T34"] = (part[f"{name}_t34"].to_numpy(), f"falls with {label} as T34's at the same points")
+                for tag, (law, how) in laws.items():
+                    yield judge(
+                        tag,
+                        f"{quantity} width {how}",
+                        f"{words}, {scope}",
+                        part[name].to_numpy() - law,
+                        part[f"{name}_se"].to_numpy(),
+                        tolerance=EXPONENT_TOLERANCE,
+                        unit="exponent",
+                        chains=chains_of(dataset),
+                        level=level,
+                    )
