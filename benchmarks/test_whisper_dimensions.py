@@ -1,0 +1,189 @@
+"""Random weights at whisper-tiny's dimensions (d 384, 4 layers, 1,500 frames, 24 tokens), beside peers in one run.
+
+Five ratios, each with its limit. The peers are what one would write first: Hugging Face's own eager forward pass, a
+loop of backward passes, `jacrev` and an SVD of its matrix. Timings of both sides are interleaved and medians taken.
+
+1. One JVP, one VJP of J_L in the sequence state, of a block of 12, against a forward pass: at most 1.3.
+2. The leading 8 values of J_L (T d x S d), residual 1e-3, in forward-equivalents, the norm's probes not counted: at
+   most 120; and the leading 5 in at most 60 products, on an organism.
+3. The leading 5 of the context Jacobian at one position against dense jacrev (and an SVD, which is not counted, in the
+   peer's favour): at least 20 times faster. A sixth of jacrev's rows is timed, for the whole takes over a minute.
+4. The Jacobian of one layer at one position (d x d) against a loop of d VJPs: at least 12 times faster.
+5. Capturing activations against the forward pass: at most 1.3.
+
+Cost of one product through L layers: O(L (T d^2 + S H T d)), as the forward pass without its keys and values.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from empirical.activations import COMPONENTS, capture
+from empirical.chain import DecoderChain
+from empirical.checkpoint import load_checkpoint
+from empirical.krylov import leading_triplets
+from empirical.organism import organism_path
+
+TOKENS = 24
+ROUNDS = 5
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    torch.set_num_threads(1)
+    config = WhisperConfig(
+        d_model=384,
+        encoder_layers=1,  # its states are drawn here
+        decoder_layers=4,
+        encoder_attention_heads=6,
+        decoder_attention_heads=6,
+        encoder_ffn_dim=1536,
+        decoder_ffn_dim=1536,
+    )
+    config._attn_implementation = "eager"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = WhisperForConditionalGeneration(config).eval().requires_grad_(False)
+        states = torch.randn(config.max_source_positions, config.d_model)
+        tokens = torch.randint(0, config.vocab_size, (TOKENS,)).tolist()
+    return model, states, tokens, DecoderChain(model, states, tokens)
+
+
+def interleaved(ours: Callable, peer: Callable, rounds: int = ROUNDS) -> tuple[float, float]:
+    """Median seconds of both, taken in turns: the machine's load falls on both alike."""
+    ours()
+    peer()
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for kept, function in zip(times, (ours, peer), strict=True):
+            start = time.perf_counter()
+            function()
+            kept.append(time.perf_counter() - start)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def forward(model, states, tokens) -> None:
+    with torch.no_grad():
+        model.model.decoder(input_ids=torch.tensor([tokens]), encoder_hidden_states=states[None], use_cache=False)
+
+
+def said(benchmark, name: str, ratio: float, limit: float, unit: str = "") -> None:
+    benchmark.extra_info |= {"ratio": round(ratio, 3), "limit": limit}
+    print(f"\n{name}: {ratio:.2f}{unit} (limit {limit})")
+
+
+@pytest.mark.parametrize("kind", ["JVP", "VJP"])
+def test_a_product_against_a_forward_pass(benchmark, tiny, kind):
+    model, states, tokens, chain = tiny
+    operator = chain.context_jacobian(chain.depth)
+    block = torch.randn(operator.shape[1 if kind == "JVP" else 0], 12)
+    product = operator.matmat if kind == "JVP" else operator.rmatmat
+    ours, peer = interleaved(lambda: product(block), lambda: forward(model, states, tokens))
+    benchmark.pedantic(product, args=(block,), rounds=1)
+    said(benchmark, f"one {kind} / forward pass", ours / 12 / peer, 1.3)
+
+
+def test_top_eight_in_forward_passes(benchmark, tiny):
+    model, states, tokens, chain = tiny
+    found = []
+
+    def ours() -> None:
+        operator = chain.context_jacobian(chain.depth)
+        found.append((leading_triplets(operator, 8, tolerance=1e-3, frobenius=False), operator.products))
+
+    seconds, peer = interleaved(ours, lambda: forward(model, states, tokens), rounds=1)
+    assert bool(found[-1][0].converged.all())
+    benchmark.pedantic(lambda: None, rounds=1)
+    said(benchmark, f"tiny, random weights, top 8 of J_L, {found[-1][1]} products", seconds / peer, 120, " forwards")
+
+
+@pytest.mark.parametrize("name", ["organism-wide", "organism-deep"])
+def test_top_of_an_organism_in_forward_passes_and_products(benchmark, name):
+    torch.set_num_threads(1)
+    model = load_checkpoint(organism_path(name)).model
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(model.config.max_source_positions, model.config.d_model, generator=generator)
+    tokens = torch.randint(0, 200, (TOKENS // 2,), generator=generator).tolist()
+    chain = DecoderChain(model, states, tokens)
+
+    def ours() -> None:
+        found = leading_triplets(chain.context_jacobian(chain.depth), 8, tolerance=1e-3, frobenius=False)
+        assert bool(found.converged.all())
+
+    seconds, peer = interleaved(ours, lambda: forward(model, states, tokens))
+    operator = chain.context_jacobian(chain.depth)
+    assert bool(leading_triplets(operator, 5, tolerance=1e-3, frobenius=False).converged.all())
+    benchmark.pedantic(ours, rounds=1)
+    said(benchmark, f"{name}, top 8 of J_L", seconds / peer, 120, " forwards")
+    print(f"{name}, top 5 of J_L: {operator.products} products (limit 60)")
+
+
+def test_context_jacobian_at_one_position_against_jacrev(benchmark, tiny):
+    model, states, tokens, chain = tiny
+    caught: list[torch.Tensor] = []
+
+    def last_position(e: torch.Tensor) -> torch.Tensor:
+        caught.clear()
+        model.model.decoder(input_ids=torch.tensor([tokens]), encoder_hidden_states=e[None], use_cache=False)
+        return (caught[0][0] if isinstance(caught[0], tuple) else caught[0])[0, -1]
+
+    hook = model.model.decoder.layers[-1].register_forward_hook(lambda _m, _i, out: caught.append(out))
+    try:
+        # All 384 rows at once are 0.9 GB a buffer; a chunk is what fits beside the graph's intermediates.
+        start = time.perf_counter()
+        rows = torch.func.jacrev(lambda e: last_position(e)[: chain.width // 6], chunk_size=32)(states).flatten(1)
+        peer = 6 * (time.perf_counter() - start)
+    finally:
+        hook.remove()
+    operator = chain.context_jacobian(chain.depth, -1)
+    torch.testing.assert_close(operator.rmatmat(torch.eye(chain.width, len(rows))).T, rows, rtol=1e-3, atol=1e-6)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        found = leading_triplets(operator, 5, tolerance=1e-3, frobenius=False)
+        times.append(time.perf_counter() - start)
+        assert bool(found.converged.all())
+    benchmark.pedantic(lambda: None, rounds=1)
+    said(benchmark, "jacrev / top 5 at one position", peer / statistics.median(times), 20, "x")
+
+
+def test_layer_jacobian_against_a_loop_of_vjps(benchmark, tiny):
+    model, states, _, chain = tiny
+    module, x = model.model.decoder.layers[1], chain.hidden[1]
+    mask = torch.full((TOKENS, TOKENS), float("-inf")).triu(1)[None, None]
+    leaf = x[None, -1:].clone().requires_grad_(True)
+    stream = torch.cat([x[None, :-1], leaf], 1)
+    out = module(stream, attention_mask=mask, encoder_hidden_states=states[None], use_cache=False)
+    row = (out[0] if isinstance(out, tuple) else out)[0, -1]
+    operator = chain.propagator(2, -1)
+    eye = torch.eye(chain.width)
+
+    def loop() -> torch.Tensor:
+        return torch.cat([torch.autograd.grad(row, leaf, g, retain_graph=True)[0].flatten(1) for g in eye])
+
+    def ours() -> torch.Tensor:
+        return operator.rmatmat(eye).T
+
+    torch.testing.assert_close(ours(), loop(), rtol=1e-3, atol=1e-5)
+    seconds, peer = interleaved(ours, loop)
+    benchmark.pedantic(ours, rounds=1)
+    said(benchmark, "loop of VJPs / layer Jacobian at one position", peer / seconds, 12, "x")
+
+
+def test_capture_against_a_forward_pass(benchmark, tiny):
+    from empirical.checkpoint import Checkpoint
+
+    model, states, tokens, _ = tiny
+    nothing = None  # capture reads the model alone
+    checkpoint = Checkpoint(model, nothing, nothing, nothing, "tiny", "", "", 30.0, 480_000, "float32", ())  # type: ignore[arg-type]
+    ours, peer = interleaved(
+        lambda: capture(checkpoint, states[None], tokens), lambda: forward(model, states, tokens), rounds=11
+    )
+    assert len(capture(checkpoint, states[None], tokens)) == 4 * len(COMPONENTS)
+    benchmark.pedantic(lambda: None, rounds=1)
+    said(benchmark, "capture / forward pass", ours / peer, 1.3)
