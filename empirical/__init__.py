@@ -3,14 +3,18 @@
 from empirical.activations import capture
 from empirical.analyze import TaskRecords, analyze, measure_task
 from empirical.audio import AudioError, AudioInfo, inspect_audio, load_audio
+from empirical.blocks import BLOCK_COLUMNS, block_parameters
 from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from empirical.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
 from empirical.manifest import write_manifest
 from empirical.organism import OrganismInfo, list_organisms, organism_path
 from empirical.stress import Clean, Mix, Noise, StressError, Stretch, stressor
+from empirical.subspaces import SUBSPACE_COLUMNS, subspace_alignment
 from empirical.transcribe import Transcript, normaliser_identity, transcribe, word_errors
 
 __all__ = [
+    "BLOCK_COLUMNS",
+    "SUBSPACE_COLUMNS",
     "AudioError",
     "AudioInfo",
     "Checkpoint",
@@ -26,6 +30,7 @@ __all__ = [
     "TaskRecords",
     "Transcript",
     "analyze",
+    "block_parameters",
     "bundled_clips",
     "capture",
     "find_clips",
@@ -38,6 +43,7 @@ __all__ = [
     "organism_path",
     "scan_clips",
     "stressor",
+    "subspace_alignment",
     "transcribe",
     "word_errors",
     "write_manifest",
