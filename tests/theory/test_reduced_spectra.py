@@ -100,6 +100,52 @@ def test_the_least_dimension_has_no_third_coordinate_for_the_earliest_injection(
     assert same(found.log_ratio, whole.log_ratio().log_value[:, -1])
 
 
+# Cells whose earliest injection has nothing left across u in the last layers, so that F_00 = 0: no bulk, or aligned to
+# the depth where it is below the range of its type. Columns: sigma, kappa, xi, beta, b; depth; precision.
+DEAD = {
+    "no bulk": (theory.PhaseCells(1.0, 0.5, 0.0, 1.0, 0.4), 6, "float64"),
+    "no bulk, aligned": (theory.PhaseCells(1.0, 1.0, 0.0, 1.0, 0.4), 2, "float64"),
+    "underflow": (theory.PhaseCells(1.0, 1.0, 0.01, 1.0, 0.4), 200, "float64"),
+    "hardly a bulk": (theory.PhaseCells(1.5, 0.6, 1e-25, 1.0, 0.3), 6, "float32"),
+}
+
+
+@pytest.mark.parametrize("which", DEAD)
+def test_an_injection_without_a_part_across_leaves_the_least_dimension_to_the_others(which: str) -> None:
+    """d = m + 1 = 3, F_00 = 0: with the earliest injection carried and without, one law; and b where nothing else is.
+
+    Without it, J's two columns have the two coordinates across to themselves, and no row is folded.
+    """
+    cell, depth, dtype = DEAD[which]
+    options = {"chains": DRAWN, "dtype": dtype}
+    carried = theory.context_spectra(cell, 3, [depth], seed=1, **options)
+    alone = theory.context_spectra(cell, 3, [depth], seed=2, share=False, **options)
+    for name in ("log_norm", "log_ratio", "log_noise"):
+        assert np.isfinite(getattr(carried, name)).all()
+        # Rounded, as values may be equal up to rounding.
+        assert same(getattr(carried, name).round(4), getattr(alone, name).round(4)), name
+    if cell.gap[0] < 1e-20:
+        floor = np.full(DRAWN, np.log(cell.injected[0]))
+        np.testing.assert_allclose((carried.log_norm + carried.log_ratio)[0, 0], floor, atol=1e-4)
+
+
+@pytest.mark.parametrize("frame", ["across", "isotropic"])
+def test_chains_without_a_bulk_in_the_least_dimension_have_the_law_of_dense_ones(frame) -> None:
+    rng = np.random.default_rng(3)
+    chain = theory.flat_chain(4, 3, rng, sigma=1.2, gap=0.0, alignment=0.6, batch=(OTHER,))
+    coherent = 0.4 if frame == "across" else 0.0
+    chain = theory.inject_coherent(chain, rng, along=0.7, across=coherent, context_dimension=2)
+    if frame == "isotropic":
+        chain = with_injection(chain, chain.injection + 0.4 * haar_orthogonal(rng, 3, (OTHER, 4))[..., :2])
+    whole = theory.context_jacobians(chain, last_only=True)
+    found = theory.context_spectra(
+        theory.PhaseCells(1.2, 0.6, 0.0, 0.7, 0.4), 3, [4], chains=DRAWN, seed=4, frame=frame
+    )
+    assert same(found.log_norm.round(6), whole.log_norm().round(6))
+    assert same(found.log_ratio.round(6), whole.log_ratio().log_value.round(6))
+    assert same(found.log_noise.round(6), across_over_along(chain.u[:, -1], whole.matrix).round(6))
+
+
 def test_the_law_tests_can_fail() -> None:
     """A gap 20 % off and another dimension are refused in all six laws, the other frame in that of the ratio."""
     right = drawn(8, 2)

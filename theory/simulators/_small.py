@@ -16,7 +16,8 @@ def triangular(columns: list[Column], xp: Any = np) -> list[Column]:
     """The columns of the upper triangular R with the same Gram matrix and a non-negative diagonal.
 
     By modified Gram-Schmidt, whose R is as accurate as that of Householder's QR (Bjorck 1967), column by column: a
-    column's error is relative to that column. A column of 0 has a row of 0.
+    column's error is relative to that column. A column of 0 has a row of 0, and one whose square is not a normal number
+    counts as 0: its direction has no digits left, and would take a part of the other columns with it.
 
     Args:
         columns: k of them, of one length.
@@ -28,11 +29,7 @@ def triangular(columns: list[Column], xp: Any = np) -> list[Column]:
     columns = list(columns)
     found: list[Column] = [[] for _ in columns]
     for j, column in enumerate(columns):
-        square: Any = 0.0
-        for x in column:
-            if x is not None:
-                square = square + x * x
-        length = xp.sqrt(square)
+        length = _length([x for x in column if x is not None], xp)
         found[j].append(length)
         inverse = 1.0 / (length + (length == 0))
         unit = [None if x is None else x * inverse for x in column]
@@ -47,6 +44,15 @@ def triangular(columns: list[Column], xp: Any = np) -> list[Column]:
                 columns[k] = [_less(x, q, inner) for q, x in zip(unit, columns[k], strict=True)]
             found[k].append(inner)
     return found
+
+
+def _length(entries: Column, xp: Any) -> Any:
+    if len(entries) == 1:  # the same bits as the root of its square, and over the whole range
+        return xp.abs(entries[0])
+    square: Any = 0.0
+    for x in entries:
+        square = square + x * x
+    return xp.sqrt(square * (square >= np.finfo(square.dtype).tiny))
 
 
 def _less(x: Any, q: Any, inner: Any) -> Any:

@@ -216,12 +216,20 @@ class Recurrence:
     def _folded(self, f: list[list[Any]]) -> list[list[Any]]:
         """At d = m + 1 with the earliest injection, F of m + 1 columns in m coordinates: no use of one that is not.
 
-        There the last row is 0 but where two columns are parallel, as the earliest injection and J w are at first.
-        Their second row is then 0 or rounding, and what the last column has across them belongs into that one.
+        Two things leave a row of the triangular root empty and need the last one, which does not exist. Where the
+        earliest injection has nothing across u, F_00 = 0, the first row is empty and the others move up. Where the
+        earliest injection and J w are parallel, as at first, the second row is 0 or rounding, and what the last column
+        has in the third belongs into it; elsewhere that is rounding itself.
         """
         if self.dimension - 1 >= self.columns:
             return f
-        xp, (*above, x, y) = self.space.xp, f[-1]
+        xp = self.space.xp
+        if self.columns == 3:
+            dead, (a, b), (x, y, z) = f[0][0] == 0, f[1], f[2]
+            zero = xp.zeros_like(z)
+            second = [xp.where(dead, b, a), xp.where(dead, zero, b)]
+            f = [f[0], second, [xp.where(dead, y, x), xp.where(dead, z, y), xp.where(dead, zero, z)]]
+        *above, x, y = f[-1]
         return [*f[:-1], [*above, xp.copysign(xp.sqrt(x * x + y * y), x), xp.zeros_like(y)]]
 
     def _halved(self, r: list[Any], f: list[Any], which: range) -> Any:
