@@ -12,6 +12,8 @@ from theory.phase.judging import judge
 from theory.regimes.typical import crossover_width
 from theory.simulators.cells import PhaseCells
 from theory.simulators.spectra import context_spectra
+from theory.sweeping.spec import SweepSpec
+from theory.sweeping.sweep import sweep
 
 DEPTHS, DIMENSIONS = (4, 16, 64, 256), (16, 256, 4096, 65536)
 
@@ -126,6 +128,15 @@ def test_chains_collapse_on_T34_in_both_phases():
         )
         assert found.depth == pytest.approx(law.depth, abs=0.03)
         assert found.dimension == pytest.approx(law.dimension, abs=0.03)
+
+
+def test_a_norm_that_is_not_random_has_no_width():
+    """After one layer from u_1 its length is sqrt(kappa^2 + xi^2 s^2) in every chain."""
+    depths = (2, 4, 16)
+    data = sweep(SweepSpec((1.0,), (0.7,), (0.4,), depths, (64, 1280), seeds=64, quantities=("early",)))
+    assert sorted(set(crossover_widths(data)["depth"])) == [4, 16]
+    row = finite_size(data).iloc[0]
+    assert row.exponent_depth == pytest.approx(row.exponent_depth_t34, abs=4 * row.exponent_depth_se)
 
 
 def test_judge_needs_every_cell_within_and_one_outside_to_refute():

@@ -101,7 +101,14 @@ def crossover_widths(dataset: xr.Dataset, quantity: Literal["early", "product"] 
         }
     frame = pd.DataFrame({key: value.ravel() for key, value in table.items()})
     frame["chains"] = int(dataset.attrs["seeds"])
-    use = (frame["width"] > 0) & (frame["width_se"] > 0) & (frame["depth"] >= 2) & (frame["dimension"] >= 2)
+    # Where (T34) is 0, as after one layer from u_1, the norm is not random: what is measured is rounding.
+    use = (
+        (frame["t34"] != 0)
+        & (frame["width"] > 0)
+        & (frame["width_se"] > 0)
+        & (frame["depth"] >= 2)
+        & (frame["dimension"] >= 2)
+    )
     return frame[use].reset_index(drop=True)
 
 

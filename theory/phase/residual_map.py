@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from theory.phase.fields import cell_name
 from theory.phase.judging import Verdict, judge
+from theory.regimes.residual_moments import residual_moments
 from theory.regimes.thresholds import PAPER_GAIN, PINNED_LOG_GROWTH
+from theory.simulators.residual_cells import ResidualCells
 
 __all__ = ["RESIDUAL_RATE_TOLERANCE", "residual_phases", "residual_verdicts"]
 
@@ -160,8 +162,8 @@ def residual_verdicts(dataset: xr.Dataset, *, level: float = 0.95) -> pd.DataFra
     dimension; its error the sum of those of its ends over the layers between. The rules:
 
     * (T33) ln max(g, 1), over all cells and where g is clear of 1 above it; below, this is (T26)'s 0, judged there.
-    * (T32) ln of the growth rate of the mean square, exact at this dimension: above the mean of the logarithm where
-      chains differ.
+    * (T32) ln of the growth rate of the mean square, at this dimension: that of many layers, and exactly between these
+      two depths. The mean of the logarithm lies below it where chains differ.
     * (P2), where rho < 1: early injections decay. Its weakest reading is a rate below 0, at no tolerance: within one,
       pinned would count as decayed. Its proof's is a rate of at most ln rho, judged where rho > 0.
     * (T18) with the paper's numbers, where rho >= 1: growth by ln rho.
@@ -192,8 +194,9 @@ def residual_verdicts(dataset: xr.Dataset, *, level: float = 0.95) -> pd.DataFra
     found: list[Verdict] = []
     for name in here["injection"].to_numpy():
         measured, spread = slope.sel(injection=name), error.sel(injection=name)
+        rules = [*_rules(here), _exact(here, str(name), largest, [int(depth[low]), int(depth[high])])]
         for scope, (words, mask) in scopes.items():
-            for rule in _rules(here):
+            for rule in rules:
                 inside = mask & rule.where
                 if scope not in rule.scopes or not bool(inside.any()):
                     continue
@@ -222,11 +225,27 @@ def _rules(dataset: xr.Dataset) -> Iterator[_Rule]:
     one = math.log(PAPER_GAIN)
     yield _Rule("T33", "grows by ln max(g, 1)", rate.clip(min=0.0), everywhere, scopes=("all", "above"))
     yield _Rule("T26", "grows by 0: pinned", nothing, everywhere, scopes=("below", "small"))
-    yield _Rule("T32", "grows as its mean square", _log(dataset["mean_square_rate"]), everywhere)
+    yield _Rule("T32", "grows by the rate of its mean square", _log(dataset["mean_square_rate"]), everywhere)
     yield _Rule("P2", "decays", nothing, log_rho < one, ", rho < 1", bound=True, tolerance=0.0)
     strong = (log_rho < one) & (log_rho > -np.inf)
     yield _Rule("P2", "grows by at most ln rho", log_rho, strong, ", 0 < rho < 1", bound=True)
     yield _Rule("T18", "grows by ln rho, rho the paper's", log_rho, log_rho >= one, ", rho >= 1")
+
+
+def _exact(dataset: xr.Dataset, injection: str, dimension: int, depths: list[int]) -> _Rule:
+    """(T32)'s growth of the mean square between two depths, which holds what the start still does there."""
+    order = ("strength", "alignment", "persistence")
+    grids = np.meshgrid(*(dataset[name].to_numpy() for name in order), indexing="ij")
+    item = next(x for x in json.loads(dataset.attrs["spec"])["injections"] if x["name"] == injection)
+    tau, kappa, omega = (grid.ravel() for grid in grids)
+    cells = ResidualCells(tau, kappa, omega, item["along"], item["across"])
+    value = xr.full_like(dataset["mean_square_rate"].transpose(*order, "rank"), np.nan)
+    for index, rank in enumerate(dataset["rank"].to_numpy().tolist()):
+        if dimension >= 2 * rank:  # others could not be simulated either
+            early = residual_moments(cells, dimension, depths, rank=rank, frame=item["frame"]).log_early
+            value[..., index] = ((early[1] - early[0]) / (depths[1] - depths[0])).reshape(grids[0].shape)
+    everywhere = xr.ones_like(value, dtype=bool)
+    return _Rule("T32", "grows as its mean square between these depths", value, everywhere)
 
 
 def _part(mask: NDArray[np.bool_], of: NDArray[np.bool_]) -> float:
