@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bridge.reporting.figures import style
 from bridge.reporting.figures.phase import chains_of, ordered, usual_dimension
-from theory.phase.areas import RESOLVED, resolved_areas
+from theory.phase.areas import RESOLVED, certified_areas, resolved_areas
 
 _QUANTITIES = {
     "product": ("size of P", style.INK, "o"),
@@ -22,8 +22,9 @@ _DASHES = ("-", (0, (4, 2)), (0, (1, 1.2)))
 def resolved_coexistence(sweep: xr.Dataset, *, narrow: bool = False) -> Figure:
     """Area of the coexistence part over the gap, and the fraction of it where nearly all chains fall on one side.
 
-    The first panel is the area in ln gain times alignment, within the box of the sweep; then a panel a depth, three
-    at most. What is missing to 1 are cells whose chains disagree.
+    The first panel is the area in ln gain times alignment within the box of the sweep, in closed form
+    (`theory.certified_areas`): the line over all gaps, marks at those of the sweep. Then a panel a depth, three at
+    most, from the nodes of the grid. What is missing to 1 are cells whose chains disagree.
 
     Args:
         sweep: dataset of `theory.sweep` over gain, with products or injections.
@@ -37,9 +38,14 @@ def resolved_coexistence(sweep: xr.Dataset, *, narrow: bool = False) -> Figure:
     table = resolved_areas(data)
     depths = data["depth"].values[style.picked(data["depth"].values, 3)]
     figure, axes = style.grid_of_panels(1 + len(depths), columns=2, height=2.9, narrow=narrow)
-    area = table[(table["quantity"] == table["quantity"].iloc[0]) & (table["depth"] == depths[0])]
-    area = area.drop_duplicates("gap")
-    axes[0].plot(area["gap"], area["coexistence"], color=style.INK, marker="o", markersize=4, linewidth=1.4)
+    gaps = np.asarray(data["gap"].values, dtype=np.float64)
+    box = tuple((float(data[name].min()), float(data[name].max())) for name in ("gain", "alignment"))
+    for values, look in (
+        (np.geomspace(gaps.min(), gaps.max(), 200), {"linewidth": 1.4}),
+        (gaps, {"linestyle": "none", "marker": "o", "markersize": 4}),
+    ):
+        areas = [certified_areas(float(gap), *box).coexistence for gap in values]
+        axes[0].plot(values, areas, color=style.INK, **look)
     axes[0].set_ylim(0.0, None)
     style.label(axes[0], "area that the bounds leave open (T14)", "gap ξ", "area (nats × alignment)")
     injections = [name for name in dict.fromkeys(table["injection"]) if name]
@@ -64,7 +70,9 @@ def resolved_coexistence(sweep: xr.Dataset, *, narrow: bool = False) -> Figure:
     style.shared_legend(figure, axes, narrow=narrow)
     style.headline(
         figure,
-        f"Coexistence of regimes in gain and alignment, d = {style.short_number(d)}{chains_of(sweep)} a cell; decided: "
-        f"at least {100 * RESOLVED:g} % of a cell's chains on one side",
+        f"Coexistence of regimes in gain and alignment, d = {style.short_number(d)}{chains_of(sweep)} a cell; area in "
+        f"closed form, in the box of the sweep. Decided: at least {100 * RESOLVED:g} % of a cell's chains on one side, "
+        f"summed over {data.sizes['gain']} × {data.sizes['alignment']} nodes, whose steps blur its edges"
+        + ("; lines end where a statistic has no number" if table["resolved"].isna().any() else ""),
     )
     return figure

@@ -13,7 +13,15 @@ from matplotlib.figure import Figure
 
 import theory
 from bridge.reporting.figures import style
-from bridge.reporting.figures.phase import chains_of, draw_boundaries, measured_boundary, ordered, usual_dimension
+from bridge.reporting.figures.phase import (
+    OPEN,
+    chains_of,
+    draw_boundaries,
+    measured_boundary,
+    open_ends,
+    ordered,
+    usual_dimension,
+)
 
 TRANSITIONS = {
     "share": ("context_shared", "the first injection's share of ‖J w‖²", "above", "1 / L²"),
@@ -26,6 +34,13 @@ PALE = LinearSegmentedColormap.from_list("pale", ["#8db4d6", "#f7f7f7", "#f5b56b
 """Blue to orange through white, pale enough for lines on it; colour-blind readers tell the ends apart."""
 
 _LEAST_SHOWN = 0.08
+_OF_P = {
+    "certified_I": "left of it $\\|P_L\\|$ certainly decays: $\\sigma\\Lambda_{max} = 1$ (T5)",
+    "certified_II": "right of it $\\|P_L\\|$ certainly grows: $\\sigma\\Lambda_{min} = 1$ (T6)",
+    "mean_field": "mean field of $\\|P_L\\|$: σ max(κ, ξ) = 1 (T18)",
+}
+"""The bounds and the mean field are of the size of P_L; on a map of J_L their legend says so."""
+_HALF = "#0072B2"
 
 _KINDS = {
     "product": ("product_gain", "size of $P_L$"),
@@ -60,8 +75,11 @@ def context_map(
 ) -> Figure:
     """Fraction of chains whose J_L lies beyond a transition, over gain and alignment, one panel a gap.
 
-    On it the boundary as it was measured (the gain where the median turns, with its interval) and as it is predicted:
-    rho = 1, the certified bounds (T5, T6) and the mean field (T18).
+    On it the boundary as it was measured (the lowest gain where the median turns, with its interval), rho = 1, and
+    the lines for the size of P_L: the certified bounds (T5, T6) and the mean field (T18). Those say nothing of
+    sigma_2 / sigma_1, whose map has the line kappa = xi instead, above which products collapse (T19), and the
+    line on which half the chains have collapsed: it goes on where the
+    collapsed part ends a second time, at kappa just under xi.
 
     Args:
         sweep: dataset of `theory.sweep` with injections.
@@ -99,23 +117,39 @@ def context_map(
             vmax=1.0,
             rasterized=True,
         )
-        draw_boundaries(one, float(gap))
+        if transition == "ratio":
+            draw_boundaries(one, float(gap), ("paper",))
+            one.axhline(
+                float(gap), color="#0b8f66", linewidth=1.6, zorder=4, label="products collapse above κ = ξ (T19)"
+            )
+            _half(one, cells[fraction].transpose("alignment", "gain"))
+        else:
+            draw_boundaries(one, float(gap), texts=_OF_P)
         if "context_gain" in cells:
-            text = f"measured: median turns, {level_of(sweep)} interval"
+            text = f"measured: lowest gain where the median turns, {level_of(sweep)} interval"
             measured_boundary(one, cells.sel(transition=transition), "context_gain", text)
         one.set_xlim(float(across[0]), float(across[-1]))
         style.log_axis(one.xaxis)
         one.set_ylim(0.0, 1.0)
-        style.label(one, f"gap ξ = {gap:g} (flat residual)", "gain ρ = σ κ", "alignment κ")
+        style.label(one, f"gap ξ = {gap:g}", "gain ρ = σ κ", "alignment κ")
     if mesh is not None:
         style.colour_bar(figure, axes, mesh, "fraction of chains", narrow=narrow, extend="neither")
     style.shared_legend(figure, axes, narrow=narrow)
     style.headline(
         figure,
-        f"Context Jacobian, {name} injections, L = {layers}, d = {style.short_number(d)}{chains_of(sweep)} a cell. "
-        f"Colour: fraction of chains with {statistic} {side} {threshold_of(sweep, transition)}",
+        f"Context Jacobian, flat residual, {name} injections, L = {layers}, d = {style.short_number(d)}"
+        f"{chains_of(sweep)} a cell. Colour: fraction of chains with {statistic} {side} "
+        f"{threshold_of(sweep, transition)}{open_ends(axes)}",
     )
     return figure
+
+
+def _half(axes: Axes, share: xr.DataArray) -> None:
+    """The line on which half the chains lie beyond the transition."""
+    if min(share.shape) > 1 and np.nanmin(share.values) < 0.5 < np.nanmax(share.values):
+        at = (share["gain"].values, share["alignment"].values)
+        axes.contour(*at, share.values, levels=[0.5], colors=[_HALF], linewidths=[1.3], linestyles="dashed", zorder=4.5)
+        axes.plot([], [], color=_HALF, linewidth=1.3, linestyle="dashed", label="half the chains")
 
 
 def boundary_along(
@@ -123,8 +157,9 @@ def boundary_along(
 ) -> Figure:
     """The gain where each quantity's median turns, against depth or dimension: a row a quantity, a column a gap.
 
-    Points carry their intervals, dashed lines are the mean field's gain kappa / max(kappa, xi) (T18), and the solid
-    line is the paper's rho = 1. A quantity that never turns within the gains searched has no point.
+    Points carry their intervals, dashed lines are the mean field's gain kappa / max(kappa, xi) (T18), which speaks of
+    size and not of sigma_2 / sigma_1, and the solid line is the paper's rho = 1. A quantity that never turns within the
+    gains searched has no point, and an interval with an end beyond them an arrow there; both are said.
 
     Args:
         sweep: dataset of `theory.sweep` with quantities or injections.
@@ -159,6 +194,7 @@ def boundary_along(
     figure, axes = style.grid_of_panels(len(rows) * len(gaps), columns=len(gaps), height=2.5, narrow=narrow)
     x = data[along].values.astype(np.float64)
     panels = [(kind, float(gap)) for kind in rows for gap in gaps]
+    missing = 0
     for one, (kind, gap) in zip(axes, panels, strict=True):
         found = _boundary(data, kind)
         assert found is not None  # the rows are those that have one
@@ -168,19 +204,33 @@ def boundary_along(
             # Beside each other, so that intervals at one depth do not hide one another.
             shift = (x.max() / x.min()) ** (0.008 * (place - (len(kappas) - 1) / 2))
             _intervals(one, x * shift, values, colour, f"κ = {kappa:.2g}", style.MODEL_MARKERS[place])
-            field = theory.boundary_curves(gap, np.array([kappa]))["mean_field"][0]
-            one.axhline(field, color=colour, linewidth=0.9, linestyle=(0, (4, 2.5)), zorder=1)
+            missing += int((~np.isfinite(values[0])).sum())
+            if kind != "ratio":
+                field = theory.boundary_curves(gap, np.array([kappa]))["mean_field"][0]
+                one.axhline(field, color=colour, linewidth=0.9, linestyle=(0, (4, 2.5)), zorder=1)
         one.axhline(1.0, color=style.INK, linewidth=1.1, label="the paper: ρ = 1", zorder=1.5)
         one.plot([], [], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 2.5)), label="mean field (T18)")
         pad = float(x.max() / x.min()) ** 0.05
         one.set_xlim(float(x.min()) / pad, float(x.max()) * pad)
         style.log_axis(one.yaxis)
+        shown = np.isfinite(found[0].sel(gap=gap, alignment=kappas).values)
+        if shown.sum() < shown.size:
+            style.note(one, f"{shown.sum()} of {shown.size} points turn", y=0.97, va="top")
         unit = "depth L (layers)" if along == "depth" else "dimension d"
         style.label(one, f"{_KINDS[kind][1]}, ξ = {gap:g}", unit, "critical gain ρ")
     style.shared_legend(figure, axes, narrow=narrow)
     which = "" if name is None else f"; J under {name} injections"
     fixed = f"d = {style.short_number(held)}" if along == "depth" else f"L = {held}"
-    style.headline(figure, f"{fixed}{chains_of(sweep)} a cell; bars: {level_of(sweep)} intervals{which}")
+    text = f"{fixed}{chains_of(sweep)} a cell; bars: {level_of(sweep)} intervals{which}"
+    if len(gaps) < data.sizes["gap"]:
+        text += f"; {len(gaps)} of {data.sizes['gap']} gaps"
+    if len(kappas) < known.size:
+        text += f"; {len(kappas)} of {known.size} alignments"
+    if any(note.get_gid() == OPEN for one in axes for note in one.texts):
+        text += "; arrows: the interval's end lies beyond the gains searched"
+    if missing:
+        text += "; no point: no crossing within the gains searched"
+    style.headline(figure, text)
     return figure
 
 
@@ -198,10 +248,29 @@ def _boundary(data: xr.Dataset, kind: str) -> tuple[xr.DataArray, xr.DataArray, 
 
 
 def _intervals(axes: Axes, x: Any, values: list[Any], colour: str, text: str, marker: str) -> None:
-    """Points with their intervals; an end beyond the gains searched is an open line to a factor of two."""
+    """Points with their intervals; at an end beyond the gains searched an arrow of a fixed length on paper."""
     middle, low, high = (np.asarray(value, dtype=np.float64) for value in values)
-    low, high = np.where(low > 0, low, middle / 2), np.where(np.isfinite(high), high, middle * 2)
-    ends = np.nan_to_num(np.stack([middle - low, high - middle])).clip(min=0.0)
+    below, above = low == 0, np.isposinf(high)
+    ends = np.stack([np.where(below, 0.0, middle - low), np.where(above, 0.0, high - middle)])
     axes.errorbar(
-        x, middle, yerr=ends, color=colour, marker=marker, markersize=4, linewidth=1.2, elinewidth=1.1, label=text
+        x,
+        middle,
+        yerr=np.nan_to_num(ends).clip(min=0.0),
+        color=colour,
+        marker=marker,
+        markersize=4,
+        linewidth=1.2,
+        elinewidth=1.1,
+        label=text,
     )
+    for here, points in ((below, -20), (above, 20)):
+        for place in np.flatnonzero(here & np.isfinite(middle)):
+            axes.annotate(
+                "",
+                xy=(x[place], middle[place]),
+                xytext=(0, points),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "<-", "color": colour, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.1},
+                annotation_clip=True,
+                gid=OPEN,
+            )

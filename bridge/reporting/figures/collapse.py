@@ -19,13 +19,22 @@ WIDTHS = {"early": "ln ‖P u₁‖, what an early injection becomes,", "product
 """Quantities whose width over chains a sweep has."""
 
 _SHOWN_PAIRS = 5
+_MANY = 1200
+"""Points in a panel from which marks are small and without bars."""
+_ROUNDING = 1e-12
+"""Widths below it are rounding of chains that are all alike (nats a layer)."""
 _NORMAL_95 = 1.959964
 
 
 def width_table(sweep: xr.Dataset, quantity: str) -> pd.DataFrame:
-    """`theory.phase.finite_size.crossover_widths` of the cells with 0 < xi and kappa > 0, with x = kappa / xi."""
+    """`theory.phase.finite_size.crossover_widths` of the cells with 0 < xi and kappa > 0, with x = kappa / xi.
+
+    Cells whose chains are all alike (two layers of an early direction, xi = 1) have no width but rounding: they are
+    left out, by their prediction and by the size of what was measured.
+    """
     table = crossover_widths(sweep, "early" if quantity == "early" else "product")
-    table = table[(table["gap"] > 0) & (table["alignment"] > 0) & (table["t34"] > 0)]
+    wide = (table["t34"] > _ROUNDING) & (table["width"] > _ROUNDING)
+    table = table[(table["gap"] > 0) & (table["alignment"] > 0) & wide]
     return table.assign(x=table["alignment"] / table["gap"]).reset_index(drop=True)
 
 
@@ -35,7 +44,8 @@ def width_collapse(sweep: xr.Dataset, quantity: str | None = None, *, narrow: bo
     First against L (d - 1), colour the dimension, for a few pairs of alignment and gap on either side of kappa = xi.
     Then over the predictions, of every cell: the points of all depths and dimensions fall together on 1 where the
     prediction is right. Last, where the sweep has several depths and dimensions, the exponents of the width in L and
-    in d - 1, fitted pair by pair, with their intervals; (T21) says -1/2 for both.
+    in d - 1, fitted pair by pair, with their intervals; (T21) says -1/2 for both. Where the sweep has a single
+    dimension the colour is the depth.
 
     Args:
         sweep: dataset of `theory.sweep` over depths and dimensions.
@@ -50,21 +60,36 @@ def width_collapse(sweep: xr.Dataset, quantity: str | None = None, *, narrow: bo
     table = width_table(data, chosen)
     if table.empty:
         return style.nothing("No cell of this sweep has a width that chance makes.", narrow=narrow)
-    fits = finite_size(data, "early" if chosen == "early" else "product", level=float(sweep.attrs.get("level", 0.95)))
+    # ||A_2 u_1|| is the same for all chains: an early direction has a width from three layers on.
+    least = 3 if chosen == "early" else 2
+    fits = finite_size(
+        data,
+        "early" if chosen == "early" else "product",
+        least_depth=least,
+        level=float(sweep.attrs.get("level", 0.95)),
+    )
+    drawn = table[["alignment", "gap"]].drop_duplicates()
+    pairs = len(drawn)
+    if len(fits):
+        fits = fits.merge(drawn, on=["alignment", "gap"])
     figure, axes = style.grid_of_panels(3 + (len(fits) > 0), columns=2, height=3.2, narrow=narrow)
     dimensions = sorted(int(value) for value in table["dimension"].unique())
-    colours = dict(zip(dimensions, style.shades(len(dimensions)), strict=True))
-    _widths(axes[0], table, colours)
-    _ratios(axes[1], table, colours, "t21", "measured over predicted, (T21)")
-    _ratios(axes[2], table, colours, "t34", "measured over predicted, (T34)")
+    by = "dimension" if len(dimensions) > 1 else "depth"
+    series = sorted(int(value) for value in table[by].unique())
+    colours = dict(zip(series, style.shades(len(series)), strict=True))
+    _widths(axes[0], table, by, colours)
+    _ratios(axes[1], table, by, colours, "t21", "measured over predicted by (T21)")
+    _ratios(axes[2], table, by, colours, "t34", "measured over predicted by (T34)")
     if len(fits):
-        _exponents(axes[3], fits[fits["gap"] > 0])
+        _exponents(axes[3], fits)
     style.shared_legend(figure, axes, narrow=narrow)
     depths = _range(table["depth"].tolist())
     style.headline(
         figure,
         f"Standard deviation over chains of {WIDTHS[chosen]} a layer{chains_of(sweep)} a cell; {len(table)} cells, "
-        f"L = {depths}, d = {_range(dimensions)}; bars: {level_of(sweep)} intervals",
+        f"L = {depths}, d = {_range(dimensions)}; bars: {level_of(sweep)} intervals"
+        + (f" (panels of {len(table)} points are without)" if len(table) > _MANY else "")
+        + f"; first panel: {min(_SHOWN_PAIRS, pairs)} of {pairs} pairs of alignment and gap",
     )
     return figure
 
@@ -74,7 +99,7 @@ def _range(values: Sequence[int]) -> str:
     return " to ".join(style.short_number(value) for value in dict.fromkeys((low, high)))
 
 
-def _widths(axes: Axes, table: pd.DataFrame, colours: dict[int, str]) -> None:
+def _widths(axes: Axes, table: pd.DataFrame, by: str, colours: dict[int, str]) -> None:
     """Width against L (d - 1) for a few pairs, each with its own marker; (T21) as lines where it has one."""
     pairs = table[["alignment", "gap", "x"]].drop_duplicates().sort_values(by="x")
     pairs = pairs.iloc[style.picked(pairs["x"], _SHOWN_PAIRS)]
@@ -82,8 +107,8 @@ def _widths(axes: Axes, table: pd.DataFrame, colours: dict[int, str]) -> None:
     for index, (kappa, xi, _) in enumerate(pairs.to_numpy(dtype=np.float64).tolist()):
         mine = table[(table["alignment"] == kappa) & (table["gap"] == xi)]
         marker = style.MODEL_MARKERS[index]
-        for dimension, colour in colours.items():
-            part = mine[mine["dimension"] == dimension]
+        for value, colour in colours.items():
+            part = mine[mine[by] == value]
             axes.errorbar(
                 part["depth"] * (part["dimension"] - 1),
                 part["width"],
@@ -99,13 +124,13 @@ def _widths(axes: Axes, table: pd.DataFrame, colours: dict[int, str]) -> None:
             axes.plot(reach, factor / np.sqrt(reach), color=style.MUTED, linewidth=0.9, zorder=1)
         text = f"κ = {kappa:.2g}, ξ = {xi:.2g}"
         axes.plot([], [], linestyle="none", marker=marker, color=style.MUTED, markersize=4.5, label=text)
-    axes.plot([], [], color=style.MUTED, linewidth=0.9, label="predicted (T21)")
+    axes.plot([], [], color=style.MUTED, linewidth=0.9, label="predicted (T21), where κ > ξ")
     style.log_axis(axes.xaxis)
     style.log_axis(axes.yaxis)
     style.label(axes, "width of the crossover", "L (d - 1)", "width (nats a layer)")
 
 
-def _ratios(axes: Axes, table: pd.DataFrame, colours: dict[int, str], name: str, title: str) -> None:
+def _ratios(axes: Axes, table: pd.DataFrame, by: str, colours: dict[int, str], name: str, title: str) -> None:
     """Measured over predicted width of every cell where there is a prediction."""
     rows = table[np.isfinite(table[f"log_{name}"])]
     # Few layers small, many large: what is off near kappa = xi is off because L is finite.
@@ -113,25 +138,26 @@ def _ratios(axes: Axes, table: pd.DataFrame, colours: dict[int, str], name: str,
     sizes = dict(
         zip(depths, np.linspace(2.0, 5.0, len(depths)) if len(depths) > 1 else [3.8] * len(depths), strict=True)
     )
-    for dimension, depth in [(dimension, depth) for dimension in colours for depth in depths]:
-        part = rows[(rows["dimension"] == dimension) & (rows["depth"] == depth)]
+    many = len(table) > _MANY
+    for value, depth in [(value, depth) for value in colours for depth in depths]:
+        part = rows[(rows[by] == value) & (rows["depth"] == depth)]
         if part.empty:
             continue
         ratio = np.exp(part[f"log_{name}"])
         axes.errorbar(
             part["x"],
             ratio,
-            yerr=_NORMAL_95 * ratio * part["log_se"],
+            yerr=None if many else _NORMAL_95 * ratio * part["log_se"],
             linestyle="none",
             marker="o",
-            markersize=sizes[depth],
+            markersize=sizes[depth] * (0.6 if many else 1.0),
             markeredgewidth=0,
             elinewidth=0.6,
             alpha=0.6,
-            color=colours[dimension],
+            color=colours[value],
         )
-    for dimension, colour in colours.items():
-        text = f"d = {style.short_number(dimension)}"
+    for value, colour in colours.items():
+        text = f"{'d' if by == 'dimension' else 'L'} = {style.short_number(value)}"
         axes.plot([], [], linestyle="none", marker="o", markersize=4.5, color=colour, label=text)
     axes.axhline(1.0, color=style.INK, linewidth=1.0, zorder=1)
     axes.axvline(1.0, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
@@ -163,6 +189,18 @@ def _exponents(axes: Axes, fits: pd.DataFrame) -> None:
             color=colour,
             label=text,
         )
+        if f"{name}_t34" in fits:
+            axes.plot(
+                x * 1.02 ** (2 * place - 1),
+                fits[f"{name}_t34"],
+                linestyle="none",
+                marker=marker,
+                markersize=7,
+                markerfacecolor="none",
+                markeredgecolor=colour,
+                markeredgewidth=0.9,
+                label=f"the same of (T34)'s widths, {text.split()[-1] if place == 0 else 'd - 1'}",
+            )
     axes.axhline(-0.5, color=style.INK, linewidth=1.0, zorder=1)
     axes.axvline(1.0, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlim(x.min() / 1.15, x.max() * 1.15)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from bridge.reporting.figures import style
 LIMIT_NATS = 1.0
 WHISPER_DIMENSION = 1280
 MEASURED_COLOUR = "#b3003c"
+OPEN = "open end"
+"""Of the marks of intervals that have an end beyond the values searched."""
 MEASURED = "measured: median $\\|P_L\\|$ = 1, with its interval"
 BOUNDARIES = {
     "paper": ("-", "#1d2733", 1.6, "the paper: ρ = 1 (P2)"),
@@ -36,6 +38,7 @@ def phase_map(
         sweep: dataset of `theory.sweep`.
         layers: measured layers; each model's medians over clips stand on the panel whose gap is nearest to their bulk
             gap xi_F: the swept chains have flat residuals, whose xi_F is their xi, and it is xi_F that sets the colour.
+            With layers the measured boundary of the chains is left out: the models are what is measured there.
         narrow: one column.
         depth: which depth of the sweep; if None the one nearest to the models' depth, the largest without models.
     """
@@ -68,18 +71,24 @@ def phase_map(
             rasterized=True,
         )
         draw_boundaries(one, gap)
-        if "product_gain" in cells:
+        if layers is None and "product_gain" in cells:
             measured_boundary(one, cells, "product_gain", MEASURED)
         _points(one, here, [] if layers is None else list(dict.fromkeys(layers["model"])))
         one.set_xlim(float(across[0]), float(across[-1]))
         style.log_axis(one.xaxis)
         one.set_ylim(0.0, 1.0)
-        style.label(one, f"gap ξ = {gap:g} (flat residual)", "gain ρ = σ κ", "alignment κ")
+        flat = "" if layers is None else " (flat residual)"
+        style.label(one, f"gap ξ = {gap:g}{flat}", "gain ρ = σ κ", "alignment κ")
+        if layers is not None:
+            style.note(one, f"L = {chosen}, d = {dimension}")
     if mesh is not None:
         style.colour_bar(figure, axes, mesh, "$\\ln \\|P_L\\| / L$ (nats a layer)", narrow=narrow)
     style.shared_legend(figure, axes, narrow=narrow)
-    size = f"L = {chosen}, d = {style.short_number(dimension)}"
-    style.headline(figure, f"Growth of products of random chains, {size}{chains_of(sweep)} a cell")
+    if layers is None:
+        size = f"L = {chosen}, d = {style.short_number(dimension)}"
+        scaled = "" if sweep.sizes["gain"] > 1 else "; one gain was computed, the others follow exactly by scaling"
+        text = f"Growth of products of random chains, flat residual, {size}{chains_of(sweep)} a cell{scaled}"
+        style.headline(figure, text + open_ends(axes))
     return figure
 
 
@@ -136,26 +145,56 @@ def measured_boundary(axes: Axes, cells: xr.Dataset, name: str, text: str, *, co
 
     Args:
         axes: of gain and alignment.
-        cells: dataset whose `name`, `name_low` and `name_high` have the dimension alignment alone. An end of an
-            interval beyond the gains searched is drawn to the edge of the panel.
+        cells: dataset whose `name`, `name_low` and `name_high` have the dimension alignment alone. An interval with an
+            end beyond the gains searched (0 or infinite) has an open triangle towards that end, and no band.
         name: of the gain.
         text: for the legend.
         colour: of the line and the band.
     """
     alignment = cells["alignment"].values
-    low, high = (np.asarray(cells[f"{name}_{end}"].values, dtype=np.float64) for end in ("low", "high"))
-    axes.fill_betweenx(
-        alignment, low, np.where(np.isinf(high), 1e6, high), color=colour, alpha=0.3, linewidth=0, zorder=4.2
-    )
-    axes.plot(cells[name].values, alignment, color=colour, linewidth=2.0, label=text, zorder=4.3)
+    middle, low, high = (np.asarray(cells[f"{name}{end}"].values, dtype=np.float64) for end in ("", "_low", "_high"))
+    closed = (low > 0) & np.isfinite(high)
+    if closed.any():
+        axes.fill_betweenx(alignment, low, high, where=closed, color=colour, alpha=0.3, linewidth=0, zorder=4.2)
+    axes.plot(middle, alignment, color=colour, linewidth=2.0, label=text, zorder=4.3)
+    for here, marker in ((low == 0, "<"), (np.isposinf(high), ">")):
+        here = here & np.isfinite(middle)
+        if here.any():
+            axes.plot(
+                middle[here],
+                alignment[here],
+                linestyle="none",
+                marker=marker,
+                markersize=5,
+                markerfacecolor="white",
+                markeredgecolor=colour,
+                gid=OPEN,
+                zorder=4.4,
+            )
 
 
-def draw_boundaries(axes: Axes, gap: float, names: Sequence[str] = tuple(BOUNDARIES)) -> None:
-    """The predicted boundaries of one gap as curves over gain and alignment; `names` are among BOUNDARIES."""
+def open_ends(axes: Sequence[Axes]) -> str:
+    """What open triangles mean, for a headline, where one was drawn; nothing else."""
+    drawn = any(line.get_gid() == OPEN for one in axes for line in one.lines)
+    return "; open triangles: the interval's end on that side lies beyond the values searched" if drawn else ""
+
+
+def draw_boundaries(
+    axes: Axes, gap: float, names: Sequence[str] = tuple(BOUNDARIES), texts: Mapping[str, str] | None = None
+) -> None:
+    """The predicted boundaries of one gap as curves over gain and alignment.
+
+    Args:
+        axes: of gain and alignment.
+        gap: xi, dimensionless, in [0, 1].
+        names: among BOUNDARIES.
+        texts: for the legend, in the place of those of BOUNDARIES.
+    """
     grid = np.linspace(1e-3, 1.0, 400)
     curves = theory.boundary_curves(gap, grid)
     for name in names:
         line, colour, width, text = BOUNDARIES[name]
+        text = (texts or {}).get(name, text)
         axes.plot(curves[name], grid, linestyle=line, color=colour, linewidth=width, label=text, zorder=4)  # type: ignore[arg-type]
 
 

@@ -37,6 +37,7 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
     data = data.sel(dimension=d, alignment=kappas)
     if not median:
         data = data.isel(gain=0)
+    known = gaps.size
     gaps = gaps[style.picked(gaps, 6)]
     depths = data["depth"].values[style.picked(data["depth"].values, 3)]
     figure, axes = style.grid_of_panels(len(depths), columns=3, height=3.1, narrow=narrow)
@@ -80,7 +81,8 @@ def singular_ratio(sweep: xr.Dataset, *, dimension: int | None = None, narrow: b
         style.label(one, f"L = {depth}", "alignment over gap, κ / ξ", "$\\ln(\\sigma_2/\\sigma_1) / L$ (nats a layer)")
     style.shared_legend(figure, axes, narrow=narrow)
     said = f"medians with {level_of(sweep)} intervals" if median else "means"
-    style.headline(figure, f"Products $P_L$, d = {style.short_number(d)}{chains_of(sweep)} a cell; {said}")
+    said += f"; {gaps.size} of {known} gaps" if gaps.size < known else ""
+    style.headline(figure, f"Products, flat residual, d = {style.short_number(d)}{chains_of(sweep)} a cell; {said}")
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bridge.reporting.figures import style
 from bridge.reporting.figures.boundary import level_of
-from bridge.reporting.figures.phase import chains_of, measured_boundary, ordered, usual_dimension
+from bridge.reporting.figures.phase import chains_of, measured_boundary, open_ends, ordered, usual_dimension
 
 LIMIT_NATS = 1.0
 COLLAPSE = "#0072B2"
@@ -51,7 +51,7 @@ def residual_map(
     figure, axes = style.grid_of_panels(
         len(panels), columns=len(persistences), height=2.9, narrow=narrow, right=0.0 if narrow else 0.85
     )
-    mesh = None
+    mesh, ends = None, False
     for one, (rank, omega) in zip(axes, panels, strict=True):
         one.grid(False)
         cells = data.sel(rank=rank, persistence=omega)
@@ -66,7 +66,7 @@ def residual_map(
             vmax=LIMIT_NATS,
             rasterized=True,
         )
-        _strengths(one, cells)
+        ends |= _strengths(one, cells)
         one.set_xlim(float(across[0]), float(across[-1]))
         style.log_axis(one.xaxis)
         one.set_ylim(float(sides[0]), float(sides[-1]))
@@ -78,7 +78,8 @@ def residual_map(
         figure,
         f"Residual chains I + F, {name} injections, L = {layers}, d = {style.short_number(d)}{chains_of(sweep)} a "
         "cell. Colour: mean growth a layer of the first injection; white is pinned (T26). "
-        f"Bands: {level_of(sweep)} intervals",
+        f"Bands: {level_of(sweep)} intervals{open_ends(axes)}"
+        + ("; measured lines end where the median does not turn within the strengths searched" if ends else ""),
     )
     return figure
 
@@ -107,6 +108,7 @@ def residual_growth(
     names = [str(name) for name in data["injection"].values]
     kappas = data["alignment"].values[style.picked(data["alignment"].values, 3)]
     strengths = data["strength"].values
+    searched = strengths.size
     modest = strengths[strengths <= _MODEST]
     strengths = modest if modest.size > 1 else strengths
     strengths = strengths[style.picked(strengths, 5)]
@@ -131,17 +133,19 @@ def residual_growth(
             if index == 0:
                 for power, dots, text in ((1.0, (0, (1, 1.2)), "∝ L"), (0.5, (0, (4, 2)), "∝ √L")):
                     line = np.exp(middle[0]) * (depths / depths[0]) ** power
-                    one.plot(depths, line, color=style.MUTED, linestyle=dots, linewidth=1.0, label=text, zorder=1)
+                    one.plot(depths, line, color=style.INK, linestyle=dots, linewidth=1.2, label=text, zorder=4)
         style.values_axis(one.xaxis, depths)
         pad = (depths[-1] / depths[0]) ** 0.05
         one.set_xlim(depths[0] / pad, depths[-1] * pad)
         style.log_axis(one.yaxis)
-        style.label(one, f"{name}, κ = {kappa:.2g}", "depth L (layers)", "median of $\\|J_L\\|$")
+        style.label(one, f"{name}, κ = {kappa:.2g}", "depth L (layers)", "median $\\|J_L\\|$ (dimensionless)")
     style.shared_legend(figure, axes, narrow=narrow)
     style.headline(
         figure,
         f"Residual chains I + F, rank {r}, persistence ω = {omega:g}, d = {style.short_number(d)}{chains_of(sweep)} "
-        f"a cell; bars: {level_of(sweep)} intervals",
+        f"a cell; bars: {level_of(sweep)} intervals"
+        + (f"; {strengths.size} of {searched} strengths" if strengths.size < searched else "")
+        + (f"; {kappas.size} of {data.sizes['alignment']} alignments" if kappas.size < data.sizes["alignment"] else ""),
     )
     return figure
 
@@ -157,8 +161,8 @@ def _chosen(
     return data.sel(injection=name, depth=layers, dimension=d), name, layers, d
 
 
-def _strengths(axes: Axes, cells: xr.Dataset) -> None:
-    """Where the quantities turn, measured and predicted, over alignment."""
+def _strengths(axes: Axes, cells: xr.Dataset) -> bool:
+    """Where the quantities turn, measured and predicted, over alignment; whether a measured line has an end."""
     alignment = cells["alignment"].values
     for name, (colour, line, width, text) in _PREDICTED.items():
         if name in cells:
@@ -169,3 +173,19 @@ def _strengths(axes: Axes, cells: xr.Dataset) -> None:
         measured_boundary(axes, cells.sel(transition="growth"), "critical_strength", "measured: growth of J turns")
         collapse = cells.sel(transition="ratio")
         measured_boundary(axes, collapse, "critical_strength", "measured: J collapses (σ₂ / σ₁)", colour=COLLAPSE)
+        _said(axes, collapse)
+        shown = cells["critical_strength"].sel(transition=["growth", "ratio"])
+        return bool((~np.isfinite(shown.values)).any())
+    return False
+
+
+def _said(axes: Axes, collapse: xr.Dataset) -> None:
+    """Why the line of collapse is missing or ends: its result codes in words, on the panel."""
+    if "critical_strength_code" not in collapse:
+        return
+    code = collapse["critical_strength_code"].values
+    # The ratio is beyond its transition where it lies below the threshold: codes count from its own side.
+    words = {1: "no collapse", 2: "from the least τ on", 6: "at the least τ alone"}
+    parts = [f"{words[key]}: {int((code == key).sum())} of {code.size} κ" for key in words if (code == key).any()]
+    if parts:
+        style.note(axes, "\n".join(parts), x=0.02, ha="left")

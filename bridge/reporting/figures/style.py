@@ -209,7 +209,9 @@ def log_axis(axis: Axis) -> None:
         axis.set_major_locator(MaxNLocator(5))
     else:
         axis.set_major_locator(LogLocator(subs=subs, numticks=12 if decades < 7 else 7))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    # Between powers of ten all ticks are plain: "5000, 10000, 20000", not "5000, 10^4, 20000".
+    plain = subs != (1.0,) and high < 1e6
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}" if plain else short_number(value)))
     axis.set_minor_formatter(NullFormatter())
     axis.set_minor_locator(NullLocator())
 
