@@ -10,7 +10,13 @@ from typing import Any
 
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
 
-__all__ = ["described", "digest", "resolved_engine"]
+__all__ = ["NUMBERS_VERSION", "described", "digest", "resolved_engine"]
+
+NUMBERS_VERSION = 1
+"""Raise it with any change after which the same specification gives other numbers, other names or shapes of variables,
+or other meanings of codes: the draws, a simulator, a statistic, a search, a threshold's rule, `CODE_MEANINGS`. A
+directory made before then counts as another sweep, where otherwise its old numbers would pass for the new ones. Speed,
+words, attributes and how the grid is cut into parts need no new version."""
 
 
 def resolved_engine(spec: SweepSpec | ResidualSweepSpec) -> str:
@@ -24,9 +30,10 @@ def resolved_engine(spec: SweepSpec | ResidualSweepSpec) -> str:
 
 
 def described(spec: SweepSpec | ResidualSweepSpec) -> dict[str, Any]:
-    """The specification as JSON holds it, with its kind, the engine and the version of this software."""
+    """The specification as JSON holds it, with its kind, the engine and the versions that decide its numbers."""
     content = json.loads(json.dumps(asdict(spec)))
-    return {"kind": type(spec).__name__, **content, "engine": resolved_engine(spec), "version": _version()}
+    versions = {"version": _version(), "numbers_version": NUMBERS_VERSION}
+    return {"kind": type(spec).__name__, **content, "engine": resolved_engine(spec), **versions}
 
 
 def digest(spec: SweepSpec | ResidualSweepSpec) -> str:

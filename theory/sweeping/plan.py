@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from theory.chains._requests import available_bytes
@@ -13,9 +14,10 @@ from theory.sweeping._grids import whole
 from theory.sweeping.identity import resolved_engine
 from theory.sweeping.layout import sizes, variables
 from theory.sweeping.parts import parts_of, simulators
-from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, injections_of
+from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, injections_of, require_spec
+from theory.sweeping.store import SweepStore
 
-__all__ = ["SweepPlan", "SweepTooLargeError", "plan_sweep", "refuse_too_large"]
+__all__ = ["SweepPlan", "SweepTooLargeError", "plan_sweep", "refuse_too_large", "work_left"]
 
 START_S = 6.0
 """Seconds until the first part is at work, imports and compilation included."""
@@ -70,14 +72,15 @@ def plan_sweep(spec: SweepSpec | ResidualSweepSpec, *, workers: int = 1) -> Swee
 
     Raises:
         SweepTooLargeError: if the results alone exceed the memory that is free.
-        ValueError: if no simulator can serve a quantity.
+        ValueError: if it is no specification, or no simulator can serve a quantity.
     """
+    require_spec(spec)
     count = whole(workers, "workers", 1)
     length = sizes(spec)
     results = sum(8 * math.prod(length[dim] for dim in variable.dims) for variable in variables(spec).values())
     # Before the parts are counted: an immense grid has immensely many.
-    _refuse(f"the results of a grid of {_shape(spec)}", 2 * results, available_bytes(), "memory")
-    chosen = _chosen(spec)
+    _refuse(f"a grid of {_shape(spec)}, its results alone,", 2 * results, available_bytes(), "memory")
+    choices = _chosen(spec)
     parts, seconds, largest = 0, 0.0, 0
     for part in parts_of(spec):
         parts, seconds, largest = parts + 1, seconds + part.seconds, max(largest, part.memory_bytes)
@@ -87,11 +90,38 @@ def plan_sweep(spec: SweepSpec | ResidualSweepSpec, *, workers: int = 1) -> Swee
         cells=points,
         jacobians=points * len(spec.injections) * spec.seeds,
         distinct_chains=_distinct(spec),
-        seconds=START_S + _compiled(spec) * COMPILE_S + seconds / min(count, parts),
+        seconds=_seconds(spec, seconds, min(count, parts)),
         disk_bytes=2 * results + parts * PART_FILE_BYTES,
         memory_bytes=2 * results + count * largest + (count * PROCESS_BYTES if count > 1 else 0),
-        simulators=chosen,
+        simulators=choices,
     )
+
+
+def work_left(
+    spec: SweepSpec | ResidualSweepSpec, directory: Path, *, workers: int = 1, limit: int | None = None
+) -> tuple[int, float]:
+    """The parts that `sweep` with these arguments would compute, and the seconds they will take; computes none.
+
+    Args:
+        spec: of the sweep.
+        directory: of the sweep, which may be missing, begun or complete.
+        workers: processes it would run in.
+        limit: of the first so many parts alone, as in `sweep`.
+
+    Raises:
+        OSError: if the directory cannot be read.
+    """
+    store = SweepStore(directory, spec)
+    if store.read_whole() is not None:
+        return 0, 0.0
+    missing = [part.seconds for part in islice(parts_of(spec), limit) if store.read(part) is None]
+    if not missing:
+        return 0, 0.0
+    return len(missing), _seconds(spec, sum(missing), min(workers, len(missing)))
+
+
+def _seconds(spec: SweepSpec | ResidualSweepSpec, work: float, workers: int) -> float:
+    return START_S + _compiled(spec) * COMPILE_S + work / workers
 
 
 def refuse_too_large(
@@ -118,7 +148,8 @@ def refuse_too_large(
 def _refuse(what: str, needed: int, free: int, where: str) -> None:
     if needed > free:
         raise SweepTooLargeError(
-            f"{what} needs {needed / 2**30:.3g} GiB of {where}; {free / 2**30:.3g} GiB are free. Take a smaller grid"
+            f"{what} needs {needed / 2**30:.3g} GiB of {where}; {free / 2**30:.3g} GiB are free. "
+            "Take a smaller grid, fewer seeds or a lesser depth"
         )
 
 
@@ -132,7 +163,8 @@ def _compiled(spec: SweepSpec | ResidualSweepSpec) -> bool:
 
 
 def _shape(spec: SweepSpec | ResidualSweepSpec) -> str:
-    return " x ".join(f"{n} {name}s" for name, n in sizes(spec).items() if name != "transition")
+    grid = " x ".join(f"{n} {name}s" for name, n in sizes(spec).items() if name != "transition")
+    return f"{grid} ({spec.seeds:,} seeds, depth {max(spec.depth):,} and dimension {max(spec.dimension):,} at most)"
 
 
 def _chosen(spec: SweepSpec | ResidualSweepSpec) -> dict[str, str]:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, MISSING, dataclass, field, fields
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theory.phase.critical_context import PhaseThresholds
-from theory.sweeping._grids import axis, chosen, whole
+from theory.sweeping._grids import axis, chosen, items, whole
 
-__all__ = ["INJECTIONS", "Injection", "ResidualSweepSpec", "SweepSpec", "default_sweep", "injections_of", "ratio_floor"]
+__all__ = [
+    "INJECTIONS",
+    "Injection",
+    "ResidualSweepSpec",
+    "SweepSpec",
+    "default_sweep",
+    "injections_of",
+    "ratio_floor",
+    "require_spec",
+]
 
 Grid = Sequence[float] | NDArray[np.float64]
 Counts = Sequence[int] | NDArray[np.int64]
+
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +53,9 @@ class Injection:
             raise ValueError(f"name must be a word; got {self.name!r}")
         for label in ("along", "across"):
             value = getattr(self, label)
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
                 raise ValueError(f"{label} must be a number; got {value!r}")
-            if not (np.isfinite(value) and value >= 0):
+            if not 0 <= value <= _LARGEST:
                 raise ValueError(f"{label} must be finite and not negative; got {value!r}")
             object.__setattr__(self, label, float(value))
         if self.along == self.across == 0:
@@ -76,7 +87,7 @@ class SweepSpec:
         residual: "flat", "low_rank" or "quarter_circle", as in `theory.simulators.simulate`.
         rank: of a low-rank residual, else None.
         quantities: of "product" (norm and ratio of P_L) and "early" (the earliest injection alone, P_{L:2} u_1).
-        injections: names of `INJECTIONS` or `Injection`s: for each the spectrum of J_L. None: no J_L.
+        injections: names of `INJECTIONS` or `Injection`s: for each the spectrum of J_L. () or None: no J_L.
         context_dimension: m, directions of the context, 1 or 2.
         thresholds: what counts as turned.
         level: of the intervals, in (0, 1).
@@ -114,7 +125,7 @@ class SweepSpec:
         if (self.rank is not None) != (self.residual == "low_rank"):
             raise ValueError(f"rank must be given for residual 'low_rank' and for no other; got {self.rank!r}")
         rank = None if self.rank is None else whole(self.rank, "rank", 1)
-        quantities = (self.quantities,) if isinstance(self.quantities, str) else tuple(self.quantities)
+        quantities = items(self.quantities, "quantities", (str,))
         for name in quantities:
             chosen(name, "quantities", ("product", "early"))
         settle(self, {"rank": rank, "quantities": tuple(dict.fromkeys(quantities))})
@@ -181,6 +192,16 @@ def default_sweep() -> SweepSpec:
     )
 
 
+def require_spec(spec: Any) -> None:
+    """Refuses what is no specification.
+
+    Raises:
+        ValueError: with what came.
+    """
+    if not isinstance(spec, SweepSpec | ResidualSweepSpec):
+        raise ValueError(f"spec must be a SweepSpec or a ResidualSweepSpec; got {spec!r}")
+
+
 def settle(spec: Any, values: Mapping[str, Any]) -> None:
     """Puts checked values into a frozen specification."""
     for name, value in values.items():
@@ -200,7 +221,7 @@ def settle_common(spec: Any) -> None:
     values["injections"] = _injections(spec.injections)
     thresholds: Any = spec.thresholds
     if isinstance(thresholds, Mapping):
-        values["thresholds"] = thresholds = PhaseThresholds(**thresholds)
+        values["thresholds"] = thresholds = _record(PhaseThresholds, thresholds, "thresholds")
     elif not isinstance(thresholds, PhaseThresholds):
         raise ValueError(f"thresholds must be PhaseThresholds; got {thresholds!r}")
     if isinstance(spec.level, bool) or not isinstance(spec.level, int | float) or not 0 < spec.level < 1:
@@ -225,11 +246,10 @@ def ratio_floor(spec: SweepSpec | ResidualSweepSpec) -> float:
 
 
 def _injections(values: Any) -> tuple[Injection, ...]:
-    items = (values,) if isinstance(values, str | Injection | Mapping) else tuple(values)
     found = []
-    for item in items:
+    for item in items(values, "injections", (str, Injection, Mapping)):
         if isinstance(item, Mapping):
-            item = Injection(**item)
+            item = _record(Injection, item, "injections")
         elif isinstance(item, str):
             item = INJECTIONS[chosen(item, "injections", tuple(INJECTIONS))]
         elif not isinstance(item, Injection):
@@ -239,3 +259,16 @@ def _injections(values: Any) -> tuple[Injection, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"injections must have names of their own; got {names!r}")
     return tuple(found)
+
+
+def _record(kind: type, values: Mapping[Any, Any], name: str) -> Any:
+    """A record from a mapping of its fields.
+
+    Raises:
+        ValueError: if a key is none of its fields, or one without a default is missing.
+    """
+    known = {one.name: one.default is MISSING for one in fields(kind)}
+    if any(key not in known for key in values) or any(must and key not in values for key, must in known.items()):
+        wanted = ", ".join(key if must else f"{key} (optional)" for key, must in known.items())
+        raise ValueError(f"{name} must have the keys {wanted}; got {', '.join(map(repr, values)) or 'none'}")
+    return kind(**values)

@@ -28,7 +28,7 @@ from theory.sweeping.layout import variables
 from theory.sweeping.parts import Part
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
 
-__all__ = ["OtherSweepError", "SweepStore", "write_netcdf"]
+__all__ = ["OtherSweepError", "SweepStore", "is_damaged", "write_netcdf"]
 
 
 class OtherSweepError(ValueError):
@@ -73,9 +73,11 @@ class SweepStore:
             return
         path = self.directory / "spec.json"
         if not path.exists():
-            if self.whole.exists() or self.parts.exists():
+            ours = (self.whole, self._sum, self.parts, self.directory / "timings.json")
+            held = [one.name for one in ours if one.exists()]
+            if held:
                 raise OtherSweepError(
-                    f"{self.directory} holds a sweep without spec.json, of an older version perhaps; "
+                    f"{self.directory} holds {held[0]} without spec.json, of an older version or something else; "
                     f"choose another directory",
                     "spec.json",
                 )
@@ -99,11 +101,12 @@ class SweepStore:
     def open(self) -> None:
         """Makes the directory and its specification, where they are missing."""
         self.check()
-        self.parts.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "spec.json"
-        if not path.exists():
+        if not path.exists():  # the first file there: without it the others would be someone else's
             content = {"digest": self._digest, "spec": described(self._spec)}
             _replace(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+        self.parts.mkdir(exist_ok=True)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             timings = json.loads((self.directory / "timings.json").read_text(encoding="utf-8"))["seconds"]
             self._timings = {str(name): float(value) for name, value in timings.items()}
@@ -187,8 +190,22 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a sweep.nc is not what its checksum, if there is one beside it, says.
+
+    Raises:
+        OSError: if either cannot be read.
+    """
+    told = path.with_name(f"{path.name}.sha256")
+    return told.exists() and told.read_bytes() != _line(path).encode()
 
 
 def _line(path: Path) -> str:
@@ -207,8 +224,8 @@ def _checksum(values: dict[str, NDArray[Any]]) -> str:
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
-    """The first field in which two specifications differ; the kind and the version come last and first."""
-    for name in sorted({*there, *here}, key=lambda name: (name != "kind", name == "version", name)):
+    """The first field in which two specifications differ; the kind comes first, the versions last."""
+    for name in sorted({*there, *here}, key=lambda name: (name != "kind", name.endswith("version"), name)):
         if name not in there or name not in here or there[name] != here[name]:
             return name
     return None

@@ -18,7 +18,7 @@ from theory.sweeping.identity import described, digest, resolved_engine
 from theory.sweeping.layout import dataset, empty
 from theory.sweeping.parts import parts_of, place
 from theory.sweeping.plan import SweepPlan, plan_sweep, refuse_too_large
-from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
+from theory.sweeping.spec import ResidualSweepSpec, SweepSpec, require_spec
 from theory.sweeping.store import SweepStore
 from theory.sweeping.workers import computed_parts
 
@@ -65,12 +65,13 @@ def sweep(
         ValueError: if an argument leaves its range, or no simulator can serve.
         RuntimeError: if a worker process dies.
     """
+    require_spec(spec)
     count = whole(workers, "workers", 1)
     first = None if limit is None else whole(limit, "limit", 1)
     if count > 1 and resolved_engine(spec) == "jax":
         raise ValueError(f"workers must be 1 with the engine 'jax', which spreads over the devices itself; got {count}")
     plan = plan_sweep(spec, workers=count)
-    folder = None if directory is None else Path(directory)
+    folder = None if directory is None else _folder(directory)
     store = None if folder is None else SweepStore(folder, spec)
     if store is not None:
         store.check()
@@ -117,6 +118,13 @@ def sweep(
     if store is not None and len(asked) == len(parts):
         store.write_whole(result, parts)
     return result
+
+
+def _folder(directory: Any) -> Path:
+    # Path("") would be the current directory.
+    if not isinstance(directory, str | os.PathLike) or not str(directory).strip():
+        raise ValueError(f"directory must be a path; got {directory!r}")
+    return Path(directory)
 
 
 def _attributes(spec: SweepSpec | ResidualSweepSpec, plan: SweepPlan) -> dict[str, Any]:
