@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from theory.simulators import reduced_product, structured
 from theory.simulators.cells import PhaseCells
@@ -51,6 +52,45 @@ def test_a_named_simulator_is_served_with_its_reason() -> None:
         assert found.product_log_norm is not None and found.product_log_norm.shape == (1, 1, 3)
 
 
+@pytest.mark.parametrize("d", [5, 1280, 10**6])
+def test_many_context_directions_are_reduced_where_the_share_is_not_asked_for(d: int) -> None:
+    """Where the share or another frame is, only whole columns serve."""
+    reduced = choose("context", d, 12, context_dimension=4, share=False)
+    assert (
+        reduced.name == "reduced"
+        and reduced.seconds == choose("context", 10, 12, context_dimension=4, share=False).seconds
+    )
+    for options in ({"share": True}, {"share": False, "frame": "isotropic"}):
+        whole = choose("context", d, 12, context_dimension=4, **options)
+        assert whole.name != "reduced" and whole.seconds > reduced.seconds
+    assert choose("context", d, 12, context_dimension=70, share=False).name == "reduced"
+
+
+def test_reduced_chains_of_many_context_directions_have_the_law_of_whole_ones() -> None:
+    """m = 3, of the least dimension and a larger: Kolmogorov-Smirnov on 2000 and 2000 at level 1e-4."""
+    cells = PhaseCells([1.2, 0.9], [0.6, 1.0], [0.5, 0.3], [0.7, 2.0], [0.4, 0.2])
+    options = {"chains": 2000, "context_dimension": 3, "share": False, "quantities": ("context",)}
+    for d in (4, 7):
+        found, whole = (
+            simulate(cells, d, [5, 1], seed=1, simulator=simulator, **options) for simulator in ("auto", "structured")
+        )
+        assert found.simulator["context"].name == "reduced"
+        assert found.context is not None and whole.context is not None and found.context.log_share is None
+        for name in ("log_norm", "log_ratio", "log_noise"):
+            x, y = (getattr(one.context, name).round(6) for one in (found, whole))
+            assert x.shape == (2, 2, 2000) and np.isfinite(x).all()
+            for row in range(2):
+                for cell in range(2):
+                    assert stats.ks_2samp(x[row, cell], y[row, cell]).pvalue > 1e-4, (d, name, row, cell)
+        # A gap 30 % off would be seen, and a chain is the same whatever the number of chains and depths beside it.
+        wrong = simulate(PhaseCells(1.2, 0.6, 0.35, 0.7, 0.4), d, [5], seed=1, **options).context
+        assert wrong is not None and found.context is not None
+        assert stats.ks_2samp(wrong.log_norm[0, 0], whole.context.log_norm[0, 0]).pvalue < 1e-4
+        few = simulate(cells, d, [5], seed=1, **(options | {"chains": 300})).context
+        assert few is not None
+        np.testing.assert_array_equal(few.log_ratio[0], found.context.log_ratio[0, :, :300])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -66,6 +106,10 @@ def test_a_named_simulator_is_served_with_its_reason() -> None:
         ({"residual": "quarter_circle", "simulator": "structured"}, "no low rank"),
         ({"residual": "low_rank", "rank": 2, "simulator": "reduced"}, "the low_rank residual has no reduction"),
         ({"context_dimension": 3, "simulator": "reduced"}, "1 or 2 context directions, not 3"),
+        (
+            {"context_dimension": 3, "simulator": "reduced", "share": False, "frame": "isotropic"},
+            "more need share=False and the frame 'across'",
+        ),
         ({"context_dimension": 9}, "dimension must be at least context_dimension [+] 1 = 10; got 9"),
         ({"frame": "along"}, "frame must be 'across' or 'isotropic'; got 'along'"),
         ({"dtype": "float16", "simulator": "dense"}, "dtype must be 'float64' or 'float32'; got 'float16'"),

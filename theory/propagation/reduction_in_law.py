@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from theory.propagation._powers import halved, log_of, plus
 from theory.propagation.floored import Floored
 from theory.propagation.scaled import ratio_of
 
-__all__ = ["ReducedJacobians", "haar_block", "reduced_jacobians"]
+__all__ = ["ReducedJacobians", "haar_block", "reduced_jacobians", "reduced_states"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,11 +79,7 @@ def reduced_jacobians(
     kept = slice(depth - 1, None) if last_only else slice(None)
     norms, spectra = np.zeros((chains, depth)), np.zeros((chains, depth, min(m, 2)))
     powers = np.zeros((chains, depth), dtype=np.int64)
-    state, power = np.zeros((chains, m + 1, m)), np.zeros(chains, dtype=np.int64)
-    for layer in range(depth):
-        if layer:
-            state, power = halved(_propagated(parameters, layer, state, d, rng), power)
-        state, power = _injected(parameters, layer, state, power, d, rng)
+    for layer, (state, power) in enumerate(reduced_states(parameters, d, rng, n=chains, context_dimension=m)):
         if not last_only or layer == depth - 1:
             s = np.linalg.svd(state, compute_uv=False)
             norms[:, layer], spectra[:, layer], powers[:, layer] = s[:, 0], s[:, :2], power
@@ -91,6 +88,22 @@ def reduced_jacobians(
     if last_only:
         return ReducedJacobians(log_norm[:, 0], ratio.at((slice(None), 0)))
     return ReducedJacobians(log_norm, ratio)
+
+
+def reduced_states(
+    parameters: ChainParameters, dimension: int, rng: np.random.Generator, *, n: int, context_dimension: int
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """The states M = [r^T; F] of `reduced_jacobians` layer by layer, shape (n, m + 1, m), and powers of two, (n,).
+
+    The arguments are taken as checked. M 2^power has the singular values of J_l, and F those of its part across u_l.
+    """
+    m = context_dimension
+    state, power = np.zeros((n, m + 1, m)), np.zeros(n, dtype=np.int64)
+    for layer in range(parameters.depth):
+        if layer:
+            state, power = halved(_propagated(parameters, layer, state, dimension, rng), power)
+        state, power = _injected(parameters, layer, state, power, dimension, rng)
+        yield state, power
 
 
 def _triangular(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,11 +44,14 @@ def choose(
     rank: int | None = None,
     context_dimension: int = 2,
     simulator: SimulatorName = "auto",
+    frame: Literal["across", "isotropic"] = "across",
+    share: bool = True,
 ) -> Choice:
     """The cheapest exact simulator of P_L ("product") or J_L ("context"), or the one asked for, if it can serve.
 
-    *reduced*: (T24) for P, (T23) for J; flat residuals, m of 1 or 2; the cost does not grow with d. *structured*:
-    layers as a multiple of the identity plus a few columns, O(d r) a layer; flat and low-rank residuals, m to 64.
+    *reduced*: (T24) for P, (T23) for J; flat residuals; the cost does not grow with d; m of 1 or 2, or any m where the
+    frames lie across u and the earliest injection is not carried. *structured*: layers as a multiple of the identity
+    plus a few columns, O(d r) a layer; flat and low-rank residuals, m to 64.
     *dense*: products of d x d matrices; everything, and the oracle of the others.
 
     Args:
@@ -59,6 +62,8 @@ def choose(
         rank: of a low-rank residual, in 1..d - 1; None for the others.
         context_dimension: m, which "context" alone reads.
         simulator: "auto", or the name of one.
+        frame: of the injections, which "context" alone reads.
+        share: whether the earliest injection is carried, which "context" alone reads.
 
     Raises:
         ValueError: if the family needs another rank, or no simulator, or not the one asked for, can serve.
@@ -77,8 +82,13 @@ def choose(
     refused: dict[str, str] = {}
     if residual != "flat":
         refused["reduced"] = f"the {residual} residual has no reduction to coordinates that do not grow with d"
+    elif quantity == "context" and m > 2 and (share or frame != "across"):
+        beyond = "more need share=False and the frame 'across'"
+        refused["reduced"] = f"the written-out recurrence has 1 or 2 context directions, not {m}; {beyond}"
     elif quantity == "context" and m > 2:
-        refused["reduced"] = f"the written-out recurrence has 1 or 2 context directions, not {m}"
+        reason = f"exact in law, QRs of {m} columns a layer at any d (T23)"
+        seconds = 1e-6 + 5e-7 * m + 8e-8 * m**2 + 1e-9 * m**3
+        possible.append(Choice("reduced", reason, seconds, 8 * 4 * (m + 1) * m))
     elif quantity == "context":  # not slower than any other, at any d
         possible.append(Choice("reduced", "exact in law, O(m^3) a layer at any d (T23)", 4e-7, 8 * (m + 1) * (m + 2)))
     else:

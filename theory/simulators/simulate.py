@@ -15,6 +15,7 @@ from theory.simulators.choose import Choice, Quantity, Residual, SimulatorName, 
 from theory.simulators.dense import dense_runs
 from theory.simulators.engine_step import rescale_every
 from theory.simulators.readout import context_values, low_rank_products, pulled_back_products
+from theory.simulators.reduced_context import reduced_contexts
 from theory.simulators.reduced_product import reduced_products
 from theory.simulators.runs import Request, Run
 from theory.simulators.spectra import LARGEST_RESULT, ContextSpectra, context_spectra
@@ -75,9 +76,11 @@ def simulate(
             "quarter_circle": at the quantiles of the quarter-circle law with edge sigma xi, what a Gaussian bulk has.
         rank: of the low-rank residual.
         quantities: "product" for P_L, "context" for J_L.
-        context_dimension: m, 1 or 2, or up to 64 where no reduction is used.
+        context_dimension: m. The reduction takes 1 or 2, and any without share and with frames across; the structured
+            simulator up to 64.
         frame: of the injections, "across" or "isotropic", as in `context_spectra`.
-        dtype: of the recurrence. The reduced product is carried in float64 whatever it is.
+        dtype: of the recurrence. The reduced product, and the reduced J_L of m > 2, are carried in float64 whatever it
+            is.
         simulator: "auto", or one by name.
         engine: of the reduced context Jacobians, as in `context_spectra`.
         share: whether to carry the earliest injection.
@@ -105,6 +108,8 @@ def simulate(
             rank=rank,
             context_dimension=context_dimension,
             simulator=simulator,
+            frame=frame,
+            share=share,
         )
         for name in asked
     }
@@ -123,7 +128,9 @@ def simulate(
         if name == "reduced":
             if "product" in served:
                 found.product[:] = reduced_products(cells, d, layers, chains=n, seed=root)
-            if "context" in served:
+            if "context" in served and m > 2:
+                found.context = reduced_contexts(cells, d, layers, chains=n, seed=root, context_dimension=m)
+            elif "context" in served:
                 options: Any = {
                     "context_dimension": m,
                     "frame": frame,
