@@ -34,7 +34,7 @@ PALE = LinearSegmentedColormap.from_list("pale", ["#8db4d6", "#f7f7f7", "#f5b56b
 """Blue to orange through white, pale enough for lines on it; colour-blind readers tell the ends apart."""
 
 _LEAST_SHOWN = 0.08
-_OF_P = {
+OF_P = {
     "certified_I": "left of it $\\|P_L\\|$ certainly decays: $\\sigma\\Lambda_{max} = 1$ (T5)",
     "certified_II": "right of it $\\|P_L\\|$ certainly grows: $\\sigma\\Lambda_{min} = 1$ (T6)",
     "mean_field": "mean field of $\\|P_L\\|$: σ max(κ, ξ) = 1 (T18)",
@@ -124,7 +124,7 @@ def context_map(
             )
             _half(one, cells[fraction].transpose("alignment", "gain"))
         else:
-            draw_boundaries(one, float(gap), texts=_OF_P)
+            draw_boundaries(one, float(gap), texts=OF_P)
         if "context_gain" in cells:
             text = f"measured: lowest gain where the median turns, {level_of(sweep)} interval"
             measured_boundary(one, cells.sel(transition=transition), "context_gain", text)
@@ -210,14 +210,14 @@ def boundary_along(
                 one.axhline(field, color=colour, linewidth=0.9, linestyle=(0, (4, 2.5)), zorder=1)
         one.axhline(1.0, color=style.INK, linewidth=1.1, label="the paper: ρ = 1", zorder=1.5)
         one.plot([], [], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 2.5)), label="mean field (T18)")
+        one.margins(y=0.22 if any(note.get_gid() == OPEN for note in one.texts) else 0.12)  # arrows need room
         pad = float(x.max() / x.min()) ** 0.05
         one.set_xlim(float(x.min()) / pad, float(x.max()) * pad)
         style.log_axis(one.yaxis)
         shown = np.isfinite(found[0].sel(gap=gap, alignment=kappas).values)
-        if shown.sum() < shown.size:
-            style.note(one, f"{shown.sum()} of {shown.size} points turn", y=0.97, va="top")
+        some = f" ({shown.sum()} of {shown.size} points)" if shown.sum() < shown.size else ""
         unit = "depth L (layers)" if along == "depth" else "dimension d"
-        style.label(one, f"{_KINDS[kind][1]}, ξ = {gap:g}", unit, "critical gain ρ")
+        style.label(one, f"{_KINDS[kind][1]}, ξ = {gap:g}{some}", unit, "critical gain ρ")
     style.shared_legend(figure, axes, narrow=narrow)
     which = "" if name is None else f"; J under {name} injections"
     fixed = f"d = {style.short_number(held)}" if along == "depth" else f"L = {held}"

@@ -199,7 +199,7 @@ def _exponents(axes: Axes, fits: pd.DataFrame) -> None:
                 markerfacecolor="none",
                 markeredgecolor=colour,
                 markeredgewidth=0.9,
-                label=f"the same of (T34)'s widths, {text.split()[-1] if place == 0 else 'd - 1'}",
+                label=text.replace("fitted", "(T34)'s"),
             )
     axes.axhline(-0.5, color=style.INK, linewidth=1.0, zorder=1)
     axes.axvline(1.0, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bridge.reporting.figures import style
+from bridge.reporting.figures.boundary import OF_P
 from bridge.reporting.figures.phase import chains_of, draw_boundaries, ordered, usual_dimension
 
 LIMIT_DECADES = 2.0
@@ -58,7 +59,7 @@ def injection_map(
             rasterized=True,
         )
         _collapsed(one, cells)
-        draw_boundaries(one, float(gap), ("paper", "mean_field"))
+        draw_boundaries(one, float(gap), ("paper", "mean_field"), OF_P)
         one.set_xlim(float(across[0]), float(across[-1]))
         style.log_axis(one.xaxis)
         one.set_ylim(0.0, 1.0)
@@ -68,8 +69,8 @@ def injection_map(
     style.shared_legend(figure, axes, narrow=narrow)
     style.headline(
         figure,
-        f"Context Jacobian, L = {layers}, d = {style.short_number(d)}{chains_of(sweep)} a cell. Colour: median of "
-        "J's operator norm across u over its norm along u, the noise of the rank-1 statement (P3): small in purple"
+        f"Context Jacobian, flat residual, L = {layers}, d = {style.short_number(d)}{chains_of(sweep)} a cell. "
+        "Colour: median of J's operator norm across u over its norm along u, the noise of the rank-1 statement (P3): small in purple"
         + (f"; {len(gaps)} of {data.sizes['gap']} gaps" if len(gaps) < data.sizes["gap"] else ""),
     )
     return figure

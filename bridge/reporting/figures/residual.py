@@ -185,7 +185,8 @@ def _said(axes: Axes, collapse: xr.Dataset) -> None:
         return
     code = collapse["critical_strength_code"].values
     # The ratio is beyond its transition where it lies below the threshold: codes count from its own side.
-    words = {1: "no collapse", 2: "from the least τ on", 6: "at the least τ alone"}
+    words = {1: "J never collapses", 2: "collapsed from the least τ", 6: "collapsed at the least τ alone"}
     parts = [f"{words[key]}: {int((code == key).sum())} of {code.size} κ" for key in words if (code == key).any()]
     if parts:
         style.note(axes, "\n".join(parts), x=0.02, ha="left")
+        axes.texts[-1].set_zorder(3.5)  # below the lines
