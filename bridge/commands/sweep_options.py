@@ -62,9 +62,19 @@ def make_request(config: Path | None, options: Mapping[str, Any]) -> SweepReques
     for name in ("workers", "limit"):
         if run[name] is not None:
             run[name] = _whole(name, run[name], 1)
-    if not isinstance(run["out"], str | Path) or not str(run["out"]).strip():
-        raise ConfigError(f"out must be a directory's name; got {run['out']!r}")
-    return SweepRequest(_spec(given), Path(run["out"]), run["workers"], run["limit"])
+    out = directory_of("out", run["out"])
+    return SweepRequest(_spec(given), out, run["workers"], run["limit"])
+
+
+def directory_of(name: str, value: Any) -> Path:
+    """A directory that was named: an empty name would be the current one.
+
+    Raises:
+        ConfigError: if it is no name.
+    """
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise ConfigError(f"{name} must be a directory's name; got {value!r}")
+    return Path(value)
 
 
 def grid(name: str, value: Any) -> tuple[float, ...]:
@@ -139,7 +149,7 @@ def _base(study: Any, family: Any) -> tuple[Any, str]:
 
         known = studies()
         name = "residual" if study is None else study
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise ConfigError(f"study must be one of {', '.join(known)}; got {name!r}")
         base = known[name]
     if family is None:

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bridge.cli import run_command
-from bridge.commands.sweep import seconds_left
 from bridge.commands.sweep_options import KEYS, make_request
+from bridge.commands.sweep_run import seconds_left
 from bridge.errors import ConfigError
 from bridge.running.phasemap import read_sweep
 
@@ -134,11 +135,16 @@ def test_plot_draws_from_the_records_alone_and_the_same_bytes(finished: Path, tm
         (["--level", "2"], "level must lie in (0, 1); got 2.0"),
         (["--config", "absent.yaml"], "config file absent.yaml cannot be read"),
         (["plot", "absent"], "no finished sweep"),
+        (["plot", ""], "directory must be a directory's name; got ''"),
+        (["plot", "absent", "--out", ""], "out must be a directory's name; got ''"),
+        (["--out", ""], "out must be a directory's name; got ''"),
+        (["--out", " "], "out must be a directory's name; got ' '"),
         (["--seeds", "4", "plot", "absent"], "options of plot come after its name"),
         (
             ["--gain", ".5:2:100000", "--alignment", "0.1:1:1000", "--gap", "0:1:100"],
             "GiB are free. Take a smaller grid",
         ),
+        (["--seeds", "100000000000"], "(100,000,000,000 seeds, depth 32 and dimension 128 at most)"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -162,6 +168,91 @@ def test_plot_names_the_figures_there_are(finished: Path, capsys: pytest.Capture
     assert "figure must be one of phase_map, " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("axis", ["gain", "alignment", "gap", "depth"])
+def test_plot_refuses_a_sweep_without_one_of_its_axes(
+    axis: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read_sweep(finished / "sweep.nc").isel({axis: 0}, drop=True).to_netcdf(tmp_path / "sweep.nc", engine="scipy")
+    assert run_command(["sweep", "plot", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and f"lacks the axis {axis}" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.nc"]
+
+
+@pytest.mark.parametrize("only", [[], ["--only", "phase_map"]])
+def test_plot_says_where_there_is_nothing_to_draw(
+    only: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = read_sweep(finished / "sweep.nc")
+    data.drop_vars(list(data.data_vars)).drop_dims(["injection"]).to_netcdf(tmp_path / "sweep.nc", engine="scipy")
+    assert run_command(["sweep", "plot", str(tmp_path), "--out", str(tmp_path / "figures"), *only]) == 2
+    err = capsys.readouterr().err
+    assert "this sweep has none; got 'phase_map'" in err if only else "nothing that a figure shows" in err
+    assert err.count("\n") == 1 and not (tmp_path / "figures").exists()
+
+
+def test_plot_refuses_a_damaged_sweep(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = bytearray((finished / "sweep.nc").read_bytes())
+    content[-9] ^= 1
+    (tmp_path / "sweep.nc").write_bytes(content)
+    (tmp_path / "sweep.nc.sha256").write_bytes((finished / "sweep.nc.sha256").read_bytes())
+    assert run_command(["sweep", "plot", str(tmp_path), "--only", "phase_map"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "sweep.nc is damaged: sweep.nc.sha256 tells another checksum" in err
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_every_file_of_a_figure_is_told(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["sweep", "plot", str(finished), "--out", str(tmp_path / "figures"), "--only", "phase_map"]
+    assert run_command([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["figures"]
+    assert sorted(told) == sorted(str(path) for path in (tmp_path / "figures").iterdir()) and len(told) == 3
+
+
+@pytest.mark.parametrize("held", ["settings.json", "phase_map.svg", "photo.png", "timings.json", "parts"])
+def test_a_directory_of_something_else_is_left_alone(
+    held: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / held).write_text("mine")
+    for more in ([], ["--dry-run"]):
+        assert run_command([*_arguments(tmp_path), *more]) == 5
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and "choose another directory" in err
+    assert (tmp_path / held).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_dry_run_tells_what_is_left_to_do(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def left(out: Path, *more: str) -> tuple[int, float]:
+        assert run_command([*_arguments(out), "--dry-run", "--json", *more]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["seconds_to_compute"] <= told["seconds"]
+        return told["parts_to_compute"], told["seconds_to_compute"]
+
+    whole, seconds = left(tmp_path / "run")
+    assert whole > 1 and left(tmp_path / "run", "--limit", "1")[0] == 1
+    assert left(tmp_path / "run", "--limit", "1")[1] < seconds
+    assert run_command([*_arguments(tmp_path / "run", limit="1"), "--json"]) == 0
+    capsys.readouterr()
+    assert left(tmp_path / "run")[0] == whole - 1 and left(tmp_path / "run", "--limit", "1") == (0, 0.0)
+    assert left(finished) == (0, 0.0)
+
+
+def test_no_memory_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    from theory.sweeping import plan, workers
+
+    def none(*_: Any, **__: Any) -> Any:
+        raise MemoryError("Unable to allocate 1.16 TiB")
+
+    monkeypatch.setattr(workers, "compute_part", none)
+    assert run_command(_arguments(tmp_path / "run")) == 6
+    out, err = capsys.readouterr()
+    said = "spi: error: no memory to go on: Unable to allocate 1.16 TiB; the parts that are done stay"
+    assert out == "" and "Traceback" not in err and err.splitlines()[-1] == said
+    monkeypatch.setattr(plan, "parts_of", none)
+    assert run_command([*_arguments(tmp_path / "run"), "--dry-run"]) == 2
+    assert "Unable to allocate 1.16 TiB; take a smaller grid" in capsys.readouterr().err
+
+
 def test_a_config_file_holds_the_same_options_and_loses_to_them(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(
@@ -174,6 +265,9 @@ def test_a_config_file_holds_the_same_options_and_loses_to_them(tmp_path: Path) 
     assert spec.gain == (0.5, 1.0, 2.0) and spec.depth == (4, 8) and spec.gap == (0.1, 0.2)
     assert (spec.seeds, spec.context_dimension, str(request.out)) == (12, 1, "runs/sweep")
     assert [one.name for one in spec.injections] == ["coherent", "loud"]
+    path.write_text("study: [boundary]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"study must be one of boundary, .*; got \['boundary'\]"):
+        make_request(path, {})
     path.write_text("seed: 1\ngains: 2\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="unknown key 'gains'; known: study, family, gain, "):
         make_request(path, {})

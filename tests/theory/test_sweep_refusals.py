@@ -63,10 +63,10 @@ def test_an_injection_of_an_immense_integer_is_refused() -> None:
 
 
 def test_an_axis_takes_arrays_of_any_kind_of_real_number() -> None:
-    assert made(**{"gap": np.array(0.3)}).gap == (0.3,)
-    assert made(**{"gap": [Fraction(1, 2), 0.25]}).gap == (0.5, 0.25)
-    assert made(**{"depth": (n for n in (2, 3))}).depth == (2, 3)
-    assert made(**{"depth": np.array([4], dtype=np.uint8)}).depth == (4,)
+    assert made(gap=np.array(0.3)).gap == (0.3,)
+    assert made(gap=[Fraction(1, 2), 0.25]).gap == (0.5, 0.25)
+    assert made(depth=(n for n in (2, 3))).depth == (2, 3)
+    assert made(depth=np.array([4], dtype=np.uint8)).depth == (4,)
     assert made(injections=None).injections == ()
     with pytest.raises(ValueError, match="injections must be at least one"):
         ResidualSweepSpec((1.0,), (0.5,), (0.0,), (1,), (3,), (9,), injections=None)  # pyright: ignore[reportArgumentType]
