@@ -199,6 +199,22 @@ def test_degenerate_cells_have_codes_and_spoil_no_other() -> None:
     assert cell("log_ratio", **one_layer) == pytest.approx(np.log(0.5), abs=1e-14)
 
 
+def test_the_earliest_injection_in_dimension_1_has_the_codes_of_the_product() -> None:
+    """A line has kappa = 1, xi = 0 and no other chain; there P_{L:2} u_1 = sigma^(L-1): critical at gain 1."""
+    spec = theory.SweepSpec(
+        [1.0], [0.5, 1.0], [0.0, 0.5], depth=[1, 3], dimension=[1, 3], seeds=6, quantities=("product", "early")
+    )
+    data = theory.sweep(spec)
+    line = data.sel(dimension=1, depth=3)
+    np.testing.assert_array_equal(line.early_gain_code, line.product_gain_code)
+    np.testing.assert_array_equal(line.early_gain_code, [[5, 5], [0, 5]])
+    np.testing.assert_array_equal(line.early_gain, [[np.nan, np.nan], [1.0, np.nan]])
+    np.testing.assert_array_equal(line.early_rate, [[np.nan, np.nan], [0.0, np.nan]])
+    assert line.early_log_noise.sel(alignment=1.0, gap=0.0) == -np.inf
+    assert (data.early_gain_code.sel(depth=1) == 5).all()  # no layer, no rate
+    assert (data.early_gain_code.sel(dimension=3, depth=3) == 0).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

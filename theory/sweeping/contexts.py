@@ -236,6 +236,9 @@ def scan_grid(
 ) -> NDArray[np.float64]:
     """ln sizes of the scan of each pair, not descending, shape (pairs, n): the map's, filled up and widened.
 
+    As the scan starts from the map's sizes, critical values change in the last digits with the grid of sizes, and
+    crossings closer together than its points may be seen by one grid and not by another.
+
     Args:
         sizes: of the map, any order.
         lowest, highest: predicted crossings of each pair, natural log. The scan reaches from a factor of 4 below the

@@ -76,17 +76,25 @@ def product_part(
 def early_part(
     spec: SweepSpec, dimension: int, alignment: NDArray[np.float64], gap: NDArray[np.float64]
 ) -> dict[str, NDArray[Any]]:
-    """What becomes of the earliest injection alone, P_{L:2} u_1 at sigma = 1, over (alignment, gap, depth, 1)."""
+    """What becomes of the earliest injection alone, P_{L:2} u_1 at sigma = 1, over (alignment, gap, depth, 1).
+
+    In dimension 1 it is 1 with nothing across, and there are no chains of other alignments or gaps than 1 and 0.
+    """
     kappa, xi = (x.ravel() for x in np.meshgrid(alignment, gap, indexing="ij"))
     shape = (len(spec.depth), kappa.size, spec.seeds)
     early, noise = np.full((2, *shape), np.nan)
     failed = np.ones(kappa.size, dtype=bool)
-    for cells, found in simulated(
-        spec, dimension, list(spec.depth), PhaseCells(1.0, kappa, xi), "context", context_dimension=1
-    ):
-        context: Any = found.context
-        early[:, cells], noise[:, cells] = context.log_early, context.log_early_noise
-        failed[cells] = False
+    if dimension == 1:
+        line = (kappa == 1) & (xi == 0)
+        early[:, line], noise[:, line] = 0.0, -np.inf
+        failed[:] = False
+    else:
+        for cells, found in simulated(
+            spec, dimension, list(spec.depth), PhaseCells(1.0, kappa, xi), "context", context_dimension=1
+        ):
+            context: Any = found.context
+            early[:, cells], noise[:, cells] = context.log_early, context.log_early_noise
+            failed[cells] = False
     early, noise = (_over_grid(x, alignment.size, gap.size)[:, :, :, None] for x in (early, noise))
     failed = np.broadcast_to(failed.reshape(alignment.size, gap.size)[:, :, None, None], early.shape[:-1])
     steps = np.asarray(spec.depth, dtype=np.float64)[:, None] - 1

@@ -83,7 +83,8 @@ class SweepSpec:
         dimension: d, >= 1.
         seeds: number of chains a cell, >= 1; the standard errors need 2, the intervals at level 0.95 need 6.
         seed: of the whole sweep, >= 0. A cell's chains depend on (seed, depth, dimension) and the cell's own numbers,
-            never on the rest of the grid.
+            never on the rest of the grid. Critical values are sought from the grid of sizes outwards, and depend on it
+            in their last digits.
         residual: "flat", "low_rank" or "quarter_circle", as in `theory.simulators.simulate`.
         rank: of a low-rank residual, else None.
         quantities: of "product" (norm and ratio of P_L) and "early" (the earliest injection alone, P_{L:2} u_1).
