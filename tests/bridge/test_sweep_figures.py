@@ -17,9 +17,12 @@ from bridge.reporting import figures
 from bridge.reporting.figures import style
 from bridge.reporting.figures.boundary import threshold_of
 from bridge.reporting.figures.collapse import width_table
+from bridge.reporting.figures.phase import OPEN
 from bridge.reporting.figures.ratio import bound_a_layer
+from tests.helpers.records import run_tables
 from theory.phase.areas import resolved_areas
 from theory.phase.critical_context import PhaseThresholds
+from theory.phase.finite_size import finite_size
 from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
 from theory.sweeping.sweep import sweep
 
@@ -195,6 +198,100 @@ def test_the_decided_fraction_is_that_of_the_analysis(flat: xr.Dataset) -> None:
     assert 0 < min(line.get_ydata()) <= 1
 
 
+def test_the_open_area_is_the_closed_form(flat: xr.Dataset) -> None:
+    """Over the sweep's box, at the sweep's gaps; a sum over its 4 x 3 nodes is far from it."""
+    line = next(one for one in _panels(figures.resolved_coexistence(flat))[0].lines if one.get_marker() == "o")
+    exact = [theory.certified_areas(gap, (0.5, 4.0), (0.2, 0.9)).coexistence for gap in (0.1, 0.4)]
+    np.testing.assert_allclose(line.get_ydata(), exact)
+    table = resolved_areas(flat.sortby(["gain", "alignment"])).drop_duplicates("gap")
+    assert np.abs(table["coexistence"].to_numpy() - exact).max() > 0.05
+
+
+def test_open_intervals_have_marks_and_no_band(flat: xr.Dataset) -> None:
+    """An end at infinity, or at 0, is no length on paper; what is closed beside it stays a band."""
+    opened = flat.copy(deep=True)
+    first = {"transition": "growth", "injection": "coherent", "alignment": 0.5, "gap": 0.1, "depth": 8, "dimension": 40}
+    opened["context_gain_high"].loc[first] = np.inf
+    opened["context_gain_low"].loc[first | {"alignment": 0.9}] = 0.0
+    figure = figures.context_map(opened, "growth")
+    axes = _panels(figure)[0]
+    marks = {line.get_marker(): line.get_xydata().tolist() for line in axes.lines if line.get_gid() == OPEN}
+    gain = {kappa: float(opened["context_gain"].sel(first | {"alignment": kappa})) for kappa in (0.5, 0.9)}
+    assert marks == {">": [[gain[0.5], 0.5]], "<": [[gain[0.9], 0.9]]}
+    highs = opened["context_gain_high"].sel({key: first[key] for key in first if key != "alignment"}).values
+    bands = [one for one in axes.collections if not isinstance(one, QuadMesh)]
+    corners = np.concatenate([path.vertices for one in bands for path in one.get_paths()] or [np.zeros((1, 2))])
+    assert corners[:, 0].max() <= highs[np.isfinite(highs)].max()
+    assert "open triangles" in _words(figure)
+    assert "open triangles" not in _words(figures.context_map(flat, "growth"))
+    along = figures.boundary_along(opened, "depth")
+    arrows = [text for one in along.axes for text in one.texts if text.get_gid() == OPEN]
+    assert [text.xy[1] for text in arrows] == [gain[0.5], gain[0.9]]
+    assert [np.sign(text.xyann[1]) for text in arrows] == [1, -1]
+    assert "arrows:" in _words(along) and "arrows:" not in _words(figures.boundary_along(flat, "depth"))
+
+
+def test_missing_crossings_are_counted(flat: xr.Dataset) -> None:
+    lacking = flat.copy(deep=True)
+    lacking["product_gain"].loc[{"gap": 0.4, "dimension": 40, "depth": 3, "alignment": 0.5}] = np.nan
+    figure = figures.boundary_along(lacking, "depth")
+    assert _panels(figure)[1].get_title(loc="left") == "size of $P_L$, ξ = 0.4 (5 of 6 points)"
+    assert "no point: no crossing within the gains searched" in _words(figure)
+
+
+def test_lines_for_the_size_of_products_stay_off_the_ratio(flat: xr.Dataset) -> None:
+    """(T5), (T6) and (T18) speak of ||P_L||: no such line on maps and rows of sigma_2 / sigma_1."""
+    for transition, expected in (("growth", True), ("share", True), ("ratio", False)):
+        words = _words(figures.context_map(flat, transition))
+        assert [tag in words for tag in ("(T5)", "(T6)", "(T18)")] == [expected] * 3
+        assert ("(T19)" in words) != expected and "Regime I certain" not in words
+    panels = {
+        axes.get_title(loc="left").split(" (")[0]: axes for axes in _panels(figures.boundary_along(flat, "depth"))
+    }
+    level = {
+        name: {
+            float(line.get_ydata()[0]) for line in axes.lines if line.get_linestyle() == "--" and len(line.get_ydata())
+        }
+        for name, axes in panels.items()
+    }
+    assert level["growth of $J_L$, ξ = 0.4"] >= {0.5, 1.0} and not level["$\\sigma_2/\\sigma_1$ of $J_L$, ξ = 0.4"]
+
+
+def test_the_boundary_of_the_chains_is_not_drawn_among_models(flat: xr.Dataset) -> None:
+    layers = run_tables({"organism-a": "dispersive growth"}, clips=3, conditions=("clean",), depth=3)["layers"]
+    alone, beside = figures.phase_map(flat), figures.phase_map(flat, layers)
+    assert "measured: median" in _words(alone) and "measured: median" not in _words(beside)
+    assert "flat residual" in _words(alone) and "flat residual" in _panels(beside)[0].get_title(loc="left")
+    assert "L = 3, d = 40" in _words(beside)
+
+
+def test_rounding_is_no_width() -> None:
+    """Two layers from u_1, and xi = 1: every chain is the same, and what is measured is rounding."""
+    data = sweep(SweepSpec((1.0,), (0.3, 0.8), (0.4, 1.0), (2, 3, 6, 9), (16, 40), seeds=12, quantities=("early",)))
+    assert float(data["early_width"].sel(gap=0.4, depth=2).max()) < 1e-12
+    table = width_table(data, "early")
+    assert set(table["gap"]) == {0.4} and set(table["depth"]) == {3, 6, 9}
+    figure = figures.width_collapse(data, "early")
+    fits = finite_size(data.sel(depth=[3, 6, 9], gap=[0.4]), "early")
+    bars = [one for one in _panels(figure)[3].containers if one.get_label() == "fitted exponent of L"]
+    np.testing.assert_allclose(bars[0].lines[0].get_ydata(), fits["exponent_depth"])
+    assert "12 cells, L = 3 to 9" in _words(figure)
+
+
+def test_a_single_dimension_is_coloured_by_depth(flat: xr.Dataset) -> None:
+    words = _words(figures.width_collapse(flat.sel(dimension=[40]), "product"))
+    assert "L = 3" in words and "L = 8" in words and "d = 40;" in words
+
+
+def test_ticks_between_powers_of_ten_are_of_one_kind() -> None:
+    _, (axes,) = style.grid_of_panels(1, columns=1, height=2.0, narrow=False)
+    axes.plot([5e3, 4e4], [1, 2])
+    style.log_axis(axes.xaxis)
+    axes.figure.draw_without_rendering()
+    texts = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert "10000" in texts and "20000" in texts
+
+
 def test_degenerate_cells_are_left_out_and_everything_is_drawn() -> None:
     """Gap 0 and 1, alignment 0 and 1, depth 1, gain 0, dimension 3: codes in the records, no failure in the figures."""
     data = sweep(
@@ -250,7 +347,8 @@ def residual() -> xr.Dataset:
 def test_the_residual_map_shows_growth_and_the_strengths_where_it_turns(residual: xr.Dataset) -> None:
     known = figures.sweep_figures(residual)
     assert set(known) == {"residual_map_coherent", "residual_map_random", "residual_growth"}
-    figure = known["residual_map_coherent"](narrow=False)
+    for narrow in (True, False):
+        figure = known["residual_map_coherent"](narrow=narrow)
     _nothing_overlaps(figure, "residual_map")
     panels = _panels(figure)
     assert [axes.get_title(loc="left") for axes in panels][1] == "rank 1, persistence ω = 0.5"

@@ -70,8 +70,8 @@ def injection_map(
     style.headline(
         figure,
         f"Context Jacobian, flat residual, L = {layers}, d = {style.short_number(d)}{chains_of(sweep)} a cell. "
-        "Colour: median of J's operator norm across u over its norm along u, the noise of the rank-1 statement (P3): small in purple"
-        + (f"; {len(gaps)} of {data.sizes['gap']} gaps" if len(gaps) < data.sizes["gap"] else ""),
+        "Colour: median of J's operator norm across u over its norm along u, the noise of the rank-1 statement (P3): "
+        "small in purple" + (f"; {len(gaps)} of {data.sizes['gap']} gaps" if len(gaps) < data.sizes["gap"] else ""),
     )
     return figure
 

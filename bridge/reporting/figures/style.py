@@ -206,7 +206,7 @@ def log_axis(axis: Axis) -> None:
     if 0 < low < 2e-3 and decades > 1.5:  # "0.0003" is wide, and powers of ten are few enough
         subs = (1.0,)
     if subs is None:
-        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     else:
         axis.set_major_locator(LogLocator(subs=subs, numticks=12 if decades < 7 else 7))
     # Between powers of ten all ticks are plain: "5000, 10000, 20000", not "5000, 10^4, 20000".
