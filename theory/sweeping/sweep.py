@@ -64,6 +64,7 @@ def sweep(
         OtherSweepError: if the directory holds another sweep.
         ValueError: if an argument leaves its range, or no simulator can serve.
         RuntimeError: if a worker process dies.
+        MemoryError: if memory runs out although the plan fits; the parts that are done stay, as after any error.
     """
     require_spec(spec)
     count = whole(workers, "workers", 1)

@@ -37,6 +37,7 @@ def computed_parts(
 
     Raises:
         RuntimeError: if a worker dies (out of memory, a crash in native code).
+        Whatever a part raises, here or in a worker.
     """
     if min(workers, len(parts)) < 2:
         store = SweepStore(directory, spec) if directory is not None else None
