@@ -149,7 +149,7 @@ def _half(axes: Axes, share: xr.DataArray) -> None:
     if min(share.shape) > 1 and np.nanmin(share.values) < 0.5 < np.nanmax(share.values):
         at = (share["gain"].values, share["alignment"].values)
         axes.contour(*at, share.values, levels=[0.5], colors=[_HALF], linewidths=[1.3], linestyles="dashed", zorder=4.5)
-        axes.plot([], [], color=_HALF, linewidth=1.3, linestyle="dashed", label="half the chains")
+        axes.plot([], [], color=_HALF, linewidth=1.3, linestyle="dashed", label="half the chains (interpolated)")
 
 
 def boundary_along(
