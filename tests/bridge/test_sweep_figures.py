@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.figure import Figure
 
 import theory
 from bridge.reporting import figures
@@ -19,11 +15,15 @@ from bridge.reporting.figures.boundary import threshold_of
 from bridge.reporting.figures.collapse import width_table
 from bridge.reporting.figures.phase import OPEN
 from bridge.reporting.figures.ratio import bound_a_layer
+from tests.helpers.figures import line as _line
+from tests.helpers.figures import nothing_overlaps as _nothing_overlaps
+from tests.helpers.figures import panels as _panels
+from tests.helpers.figures import words as _words
 from tests.helpers.records import run_tables
 from theory.phase.areas import resolved_areas
 from theory.phase.critical_context import PhaseThresholds
 from theory.phase.finite_size import finite_size
-from theory.sweeping.spec import ResidualSweepSpec, SweepSpec
+from theory.sweeping.spec import SweepSpec
 from theory.sweeping.sweep import sweep
 
 
@@ -42,20 +42,6 @@ def flat() -> xr.Dataset:
             thresholds=PhaseThresholds(ratio=0.2),
         )
     )
-
-
-def _words(figure: Figure) -> str:
-    texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
-    texts += [text for legend in figure.legends for text in legend.get_texts()]
-    return " ".join(" ".join(text.get_text() for text in texts).split())  # no-break spaces too
-
-
-def _panels(figure: Figure) -> list[Axes]:
-    return [axes for axes in figure.axes if axes.get_title(loc="left")]
-
-
-def _line(axes: Axes, start: str) -> Any:
-    return next(line for line in axes.lines if str(line.get_label()).startswith(start))
 
 
 def test_every_figure_has_labels_n_and_both_layouts(flat: xr.Dataset) -> None:
@@ -85,22 +71,6 @@ LAID_OUT = (
     "width_early",
 )
 """One figure of each kind: laying out is what takes time."""
-
-
-def _nothing_overlaps(figure: Figure, name: str) -> None:
-    """No panel's labels reach into another panel, nor beyond the paper; neither do legend and headline."""
-    figure.draw_without_rendering()
-    page = figure.bbox
-    boxes = [axes.get_tightbbox() for axes in figure.axes]
-    boxes += [legend.get_window_extent() for legend in figure.legends]
-    boxes += [text.get_window_extent() for text in figure.texts]
-    for index, box in enumerate(boxes):
-        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, (name, "beyond the page", index)
-        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, (name, "beyond the page", index)
-        for other in boxes[index + 1 :]:
-            across = min(box.x1, other.x1) - max(box.x0, other.x0)
-            along = min(box.y1, other.y1) - max(box.y0, other.y0)
-            assert across <= 1 or along <= 1, (name, "overlap", index)
 
 
 def test_the_map_shows_the_fractions_at_their_gains_in_any_order(flat: xr.Dataset) -> None:
@@ -326,52 +296,3 @@ def test_what_a_sweep_lacks_is_said(flat: xr.Dataset) -> None:
     assert "one depth" in figures.boundary_along(one, "depth").axes[0].texts[0].get_text()
     assert "boundary_depth_coherent" not in figures.sweep_figures(one)
     assert "boundary_dimension_coherent" in figures.sweep_figures(one)
-
-
-@pytest.fixture(scope="module")
-def residual() -> xr.Dataset:
-    return sweep(
-        ResidualSweepSpec(
-            strength=(0.2, 1.0, 4.0),
-            alignment=(0.0, 0.8),
-            persistence=(0.0, 0.5),
-            rank=(1, 2),
-            depth=(4, 9),
-            dimension=(48,),
-            injections=("coherent", "random"),
-            seeds=8,
-        )
-    )
-
-
-def test_the_residual_map_shows_growth_and_the_strengths_where_it_turns(residual: xr.Dataset) -> None:
-    known = figures.sweep_figures(residual)
-    assert set(known) == {"residual_map_coherent", "residual_map_random", "residual_growth"}
-    for narrow in (True, False):
-        figure = known["residual_map_coherent"](narrow=narrow)
-    _nothing_overlaps(figure, "residual_map")
-    panels = _panels(figure)
-    assert [axes.get_title(loc="left") for axes in panels][1] == "rank 1, persistence ω = 0.5"
-    cells = residual.sel(injection="coherent", depth=9, dimension=48, rank=1, persistence=0.5)
-    mesh = next(one for one in panels[1].collections if isinstance(one, QuadMesh))
-    expected = cells["early_rate"].transpose("alignment", "strength").values
-    np.testing.assert_array_equal(np.asarray(mesh.get_array()).reshape(2, 3), expected)
-    turns = _line(panels[1], "measured: growth")
-    np.testing.assert_array_equal(turns.get_xdata(), cells["critical_strength"].sel(transition="growth").values)
-    outlier = _line(panels[1], "outlier's predicted rate")
-    assert outlier.get_xdata()[1] == pytest.approx((1 - 0.5) / 0.8)  # omega + tau kappa = 1
-
-
-def test_the_residual_growth_is_that_of_the_records(residual: xr.Dataset) -> None:
-    figure = figures.residual_growth(residual, rank=2)
-    _nothing_overlaps(figure, "residual_growth")
-    cell = residual.sel(injection="random", alignment=0.8, strength=1.0, rank=2, persistence=0.0, dimension=48)
-    last = _panels(figure)[3]
-    line = next(one for one in last.lines if one.get_marker() == style.MODEL_MARKERS[1])
-    np.testing.assert_allclose(line.get_ydata(), np.exp(cell["context_log_norm"].values))
-    assert "n = 8 chains a cell" in _words(figure)
-
-
-def test_the_residual_figures_refuse_other_sweeps(flat: xr.Dataset) -> None:
-    for draw in (figures.residual_map, figures.residual_growth):
-        assert "residual family" in draw(flat).axes[0].texts[0].get_text()
