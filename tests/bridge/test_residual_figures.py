@@ -35,7 +35,7 @@ def test_the_residual_map_shows_growth_and_the_strengths_where_it_turns(residual
     assert set(known) == {"residual_map_coherent", "residual_map_random", "residual_growth"}
     for narrow in (True, False):
         figure = known["residual_map_coherent"](narrow=narrow)
-    nothing_overlaps(figure, "residual_map")
+        nothing_overlaps(figure, "residual_map")
     shown = panels(figure)
     assert [axes.get_title(loc="left") for axes in shown][1] == "rank 1, persistence ω = 0.5"
     cells = residual.sel(injection="coherent", depth=9, dimension=48, rank=1, persistence=0.5)
@@ -44,6 +44,9 @@ def test_the_residual_map_shows_growth_and_the_strengths_where_it_turns(residual
     np.testing.assert_array_equal(np.asarray(mesh.get_array()).reshape(2, 3), expected)
     turns = line(shown[1], "measured: growth")
     np.testing.assert_array_equal(turns.get_xdata(), cells["critical_strength"].sel(transition="growth").values)
+    codes = cells["critical_strength_code"].sel(transition="ratio").values
+    said = [text.get_text() for text in shown[1].texts]
+    assert (f"J never collapses: {(codes == 1).sum()} of 2 κ" in "".join(said)) == bool((codes == 1).any())
     outlier = line(shown[1], "outlier's predicted rate")
     assert outlier.get_xdata()[1] == pytest.approx((1 - 0.5) / 0.8)  # omega + tau kappa = 1
 
