@@ -57,7 +57,7 @@ def phase_tables(dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
         "product_onset": ("log_ratio_median" in names and wide["alignment"], product_onset),
         "context_onset": ("context_gain" in names, context_onset),
         "rank_one": ("context_gain" in names, rank_one),
-        "finite_early": (sized and "early_width" in names and boundary_free(dataset), finite_size),
+        "finite_early": (sized and "early_width" in names and is_flat_family(dataset), finite_size),
         "finite_product": (sized and "product_width" in names, lambda data: finite_size(data, "product")),
         "verdicts": (bool({"early_gain", "product_gain"} & names), verdicts),
         "residual_phases": ("outlier_rate" in names, residual_phases),
@@ -66,6 +66,6 @@ def phase_tables(dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
     return {name: make(dataset) for name, (applies, make) in makers.items() if applies}
 
 
-def boundary_free(dataset: xr.Dataset) -> bool:
+def is_flat_family(dataset: xr.Dataset) -> bool:
     """Whether the early direction is that of the flat family, over gap; the residual family's has no gap."""
     return "gap" in dataset.dims

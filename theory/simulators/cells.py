@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory._checks import natural, unit_interval
 
-__all__ = ["PhaseCells", "depth_list"]
+__all__ = ["PhaseCells", "depth_list", "real_sizes", "settle_on_one_axis"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,22 +46,13 @@ class PhaseCells:
         injected: ArrayLike = 0.0,
     ) -> None:
         values = {
-            "sigma": _real(sigma, "sigma", positive=True),
+            "sigma": real_sizes(sigma, "sigma", positive=True),
             "alignment": unit_interval(alignment, "alignment"),
             "gap": unit_interval(gap, "gap"),
-            "along": _real(along, "along"),
-            "injected": _real(injected, "injected"),
+            "along": real_sizes(along, "along"),
+            "injected": real_sizes(injected, "injected"),
         }
-        try:
-            shape = np.broadcast_shapes((1,), *(value.shape for value in values.values()))
-        except ValueError as error:
-            raise ValueError(f"cells must broadcast together; got {[v.shape for v in values.values()]}") from error
-        if len(shape) != 1 or shape[0] == 0:
-            raise ValueError(f"cells must lie on one axis and be at least one; got shape {shape}")
-        for name, value in values.items():
-            object.__setattr__(self, name, np.broadcast_to(value, shape).copy())
-        if ((self.along == 0) & (self.injected == 0)).any():
-            raise ValueError("along and injected must not both be 0: J_L would be 0; got such a cell")
+        settle_on_one_axis(self, values)
 
     def __len__(self) -> int:
         return self.sigma.size
@@ -69,9 +61,23 @@ class PhaseCells:
         """Some of the cells."""
         return PhaseCells(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def with_sigma(self, sigma: NDArray[np.float64]) -> PhaseCells:
-        """The same cells at other operator norms."""
-        return PhaseCells(sigma, self.alignment, self.gap, self.along, self.injected)
+
+def settle_on_one_axis(cells: Any, values: dict[str, NDArray[np.float64]]) -> None:
+    """Puts checked values into frozen cells, each broadcast to shape (C,).
+
+    Raises:
+        ValueError: if the shapes do not broadcast to one axis, or a cell has no injection at all.
+    """
+    try:
+        shape = np.broadcast_shapes((1,), *(value.shape for value in values.values()))
+    except ValueError as error:
+        raise ValueError(f"cells must broadcast together; got {[v.shape for v in values.values()]}") from error
+    if len(shape) != 1 or shape[0] == 0:
+        raise ValueError(f"cells must lie on one axis and be at least one; got shape {shape}")
+    for name, value in values.items():
+        object.__setattr__(cells, name, np.broadcast_to(value, shape).copy())
+    if ((cells.along == 0) & (cells.injected == 0)).any():
+        raise ValueError("along and injected must not both be 0: J_L would be 0; got such a cell")
 
 
 def depth_list(depths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
@@ -86,7 +92,12 @@ def depth_list(depths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     return layers
 
 
-def _real(value: ArrayLike, name: str, *, positive: bool = False) -> NDArray[np.float64]:
+def real_sizes(value: ArrayLike, name: str, *, positive: bool = False) -> NDArray[np.float64]:
+    """Finite numbers that are not negative, or positive, float64, any shape.
+
+    Raises:
+        ValueError: if any is not.
+    """
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory._checks import unit_interval
-from theory.simulators.cells import _real
+from theory.simulators.cells import real_sizes, settle_on_one_axis
 
 __all__ = ["ResidualCells"]
 
@@ -50,23 +50,14 @@ class ResidualCells:
         bulk: ArrayLike = 0.0,
     ) -> None:
         values = {
-            "strength": _real(strength, "strength"),
+            "strength": real_sizes(strength, "strength"),
             "alignment": unit_interval(alignment, "alignment"),
             "persistence": unit_interval(persistence, "persistence"),
-            "along": _real(along, "along"),
-            "injected": _real(injected, "injected"),
-            "bulk": _real(bulk, "bulk"),
+            "along": real_sizes(along, "along"),
+            "injected": real_sizes(injected, "injected"),
+            "bulk": real_sizes(bulk, "bulk"),
         }
-        try:
-            shape = np.broadcast_shapes((1,), *(value.shape for value in values.values()))
-        except ValueError as error:
-            raise ValueError(f"cells must broadcast together; got {[v.shape for v in values.values()]}") from error
-        if len(shape) != 1 or shape[0] == 0:
-            raise ValueError(f"cells must lie on one axis and be at least one; got shape {shape}")
-        for name, value in values.items():
-            object.__setattr__(self, name, np.broadcast_to(value, shape).copy())
-        if ((self.along == 0) & (self.injected == 0)).any():
-            raise ValueError("along and injected must not both be 0: J_L would be 0; got such a cell")
+        settle_on_one_axis(self, values)
 
     def __len__(self) -> int:
         return self.strength.size
