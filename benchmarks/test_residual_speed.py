@@ -5,14 +5,13 @@ one applies I + tau X C^T to J, the best a simulator that keeps vectors of lengt
 of 5 interleaved rounds. Ours includes drawing its random numbers; it does O(r) operations a layer at any d.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 
+from benchmarks._loop import skip_unless_one_thread
 from theory.chains.aligned_residual import aligned_residual_chain, inject_written
 from theory.simulators.residual import residual_spectra
 from theory.simulators.residual_cells import ResidualCells
@@ -67,8 +66,8 @@ def factored_loop(x: np.ndarray, c: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.svd(jacobian, compute_uv=False)
 
 
-@pytest.mark.skipif(os.environ.get("OMP_NUM_THREADS") != "1", reason="one thread is compared with one: set it to 1")
 def test_residual_chains_a_second() -> None:
+    skip_unless_one_thread()
     print()
     for d, least in LEAST_OVER_FACTORED.items():
         n = {64: 256, 256: 64, 1280: 16}[d]

@@ -298,6 +298,7 @@ def test_what_is_left_is_told_by_the_plan_first_and_then_by_the_pace() -> None:
     assert seconds_left(300.0, 100.0, 100.0, 1) == 0.0 == seconds_left(1.0, 0.0, 0.0, 1)
 
 
+# SIGINT and SIGTERM are sent to a child process: Windows has no such signals.
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_exits_130_and_goes_on(
