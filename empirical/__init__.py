@@ -1,7 +1,7 @@
 """Speech in, measured chains out: audio, stress, Whisper checkpoints, activations, propagators, context Jacobians."""
 
 from empirical.activations import capture
-from empirical.analyze import TaskRecords, analyze, measure_task
+from empirical.analyze import analyze
 from empirical.audio import AudioError, AudioInfo, inspect_audio, load_audio
 from empirical.blocks import BLOCK_COLUMNS, block_parameters
 from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
@@ -10,6 +10,7 @@ from empirical.manifest import write_manifest
 from empirical.organism import OrganismInfo, list_organisms, organism_path
 from empirical.stress import Clean, Mix, Noise, StressError, Stretch, stressor
 from empirical.subspaces import SUBSPACE_COLUMNS, subspace_alignment
+from empirical.task import TaskRecords, measure_task
 from empirical.transcribe import Transcript, normaliser_identity, transcribe, word_errors
 
 __all__ = [

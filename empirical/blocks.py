@@ -28,7 +28,7 @@ from torch import Tensor
 
 from empirical.chain import DecoderChain
 from empirical.clips import Clip
-from empirical.hearing import hear, heard_columns
+from empirical.hearing import check_request, hear, heard_columns
 from empirical.krylov import leading_triplets
 from empirical.measurement import State
 from empirical.operators import DenseOperator, LinearOperator, gram64
@@ -198,8 +198,9 @@ def block_parameters(
         ValueError: if another argument is out of range.
     """
     wanted = None if blocks is None else list(blocks)
+    check_request(conditions, states)
     rows: list[dict[str, Any]] = []
-    for checkpoint, prepared in hear(model, clips, conditions, states, dtype, seed=seed):
+    for checkpoint, prepared in hear(model, clips, conditions, dtype, seed=seed):
         chain = DecoderChain(checkpoint.model, prepared.states, prepared.transcript.tokens)
         own = heard_columns(checkpoint, prepared) | {"d_model": chain.width}
         for state in states:

@@ -1,36 +1,80 @@
-"""Clips as a checkpoint hears and transcribes them, one after the other: what the tables of chains are made along."""
+"""Clips as a checkpoint hears and transcribes them, one after the other: what every table is made along."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from empirical.analyze import Prepared, _checkpoint, _loader, _named, prepare
-from empirical.checkpoint import Checkpoint
-from empirical.clips import Clip
+from torch import Tensor
+
+from empirical.audio import AudioError, load_audio
+from empirical.checkpoint import DTYPES, Checkpoint, from_model, load_checkpoint
+from empirical.clips import Clip, find_clips
 from empirical.measurement import STATES, State
-from empirical.stress import PoolClip, stressor
+from empirical.stress import PoolClip, StressError, StressResult, apply, stressor
+from empirical.transcribe import Transcript, encode, encoder_states, transcribe
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
 
 
-def hear(
-    model: str | Path | Checkpoint | WhisperForConditionalGeneration,
-    clips: Iterable[str | Path | Clip],
-    conditions: Sequence[str],
-    states: Sequence[State],
-    dtype: str,
-    *,
-    seed: int = 0,
-) -> Iterator[tuple[Checkpoint, Prepared]]:
-    """The checkpoint with each clip under each condition, in order; arguments as of `analyze`.
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """One clip under one condition, as the model hears and transcribes it.
+
+    Attributes:
+        clip: the clip.
+        condition: name of the stress.
+        seed: of the stress.
+        stressed: samples and what was done to them.
+        transcript: the model's own greedy transcript, along which everything is measured.
+        features: log-mel, (1, mels, frames).
+        states: encoder states E, (1, S, d).
+    """
+
+    clip: Clip
+    condition: str
+    seed: int
+    stressed: StressResult
+    transcript: Transcript
+    features: Tensor
+    states: Tensor
+
+
+def prepare(
+    checkpoint: Checkpoint, clip: Clip, condition: str, *, seed: int = 0, pool: Sequence[PoolClip] = ()
+) -> Prepared:
+    """Load, stress, encode and transcribe one clip.
 
     Raises:
-        AudioError, StressError: for the first clip that fails.
-        CheckpointError: if the model cannot be loaded.
-        ValueError: if another argument is out of range.
+        AudioError: if the file is not usable audio.
+        StressError: if the condition is unknown or cannot be applied.
+    """
+    kind = stressor(condition)
+    samples = load_audio(clip.path)
+    stressed = apply(kind, samples, utterance=clip.name, seed=seed, pool=pool, speaker=clip.speaker)
+    features, _ = encode(checkpoint, stressed.samples)
+    return Prepared(
+        clip=clip,
+        condition=condition,
+        seed=seed,
+        stressed=stressed,
+        transcript=transcribe(checkpoint, stressed.samples),
+        features=features,
+        states=encoder_states(checkpoint, features),
+    )
+
+
+def check_request(conditions: Sequence[str], states: Sequence[State]) -> None:
+    """Refuse unknown names before anything is loaded.
+
+    Raises:
+        ValueError: naming the argument.
     """
     if isinstance(conditions, str) or isinstance(states, str):
         raise ValueError("conditions and states must be sequences of names; got a string")
@@ -39,14 +83,38 @@ def hear(
     for state in states:
         if state not in STATES:
             raise ValueError(f"states must be of {STATES}; got {state!r}")
-    chosen = _named(clips)
-    if not chosen:
-        raise ValueError("clips must hold at least one clip; got none")
-    checkpoint = _checkpoint(model, dtype)
-    pool = [PoolClip(name=clip.name, speaker=clip.speaker, load=_loader(clip.path)) for clip in chosen]
+
+
+def hear(
+    model: str | Path | Checkpoint | WhisperForConditionalGeneration,
+    clips: Iterable[str | Path | Clip],
+    conditions: Sequence[str],
+    dtype: str,
+    *,
+    seed: int = 0,
+    quarantine: list[dict[str, str]] | None = None,
+) -> Iterator[tuple[Checkpoint, Prepared]]:
+    """The checkpoint with each clip under each condition, in order; arguments as of `analyze`.
+
+    Args:
+        quarantine: takes what cannot be heard, by clip and condition, with its reason; None raises it.
+
+    Raises:
+        AudioError, StressError: for the first clip that fails, unless there is a quarantine.
+        CheckpointError: if the model cannot be loaded.
+        ValueError: if another argument is out of range.
+    """
+    chosen = named_clips(clips)
+    checkpoint = as_checkpoint(model, dtype)
+    pool = [PoolClip(name=clip.name, speaker=clip.speaker, load=samples_of(clip.path)) for clip in chosen]
     for clip in chosen:
         for condition in conditions:
-            yield checkpoint, prepare(checkpoint, clip, condition, seed=seed, pool=pool)
+            try:
+                yield checkpoint, prepare(checkpoint, clip, condition, seed=seed, pool=pool)
+            except (AudioError, StressError) as error:
+                if quarantine is None:
+                    raise
+                quarantine.append({"clip": clip.name, "condition": condition, "code": error.code, "detail": str(error)})
 
 
 def heard_columns(checkpoint: Checkpoint, prepared: Prepared) -> dict[str, Any]:
@@ -62,3 +130,64 @@ def heard_columns(checkpoint: Checkpoint, prepared: Prepared) -> dict[str, Any]:
         "n_tokens": len(transcript.tokens),
         "dtype": checkpoint.dtype,
     }
+
+
+def as_checkpoint(model: Any, dtype: str) -> Checkpoint:
+    """What `analyze` takes for a model, as a `Checkpoint` of this dtype; what the caller passed in stays as it was.
+
+    Raises:
+        CheckpointError: if the model cannot be loaded.
+        ValueError: if it is nothing of the kind, or dtype is unknown.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    if isinstance(model, (str, Path)):
+        return load_checkpoint(model, dtype=dtype)
+    if isinstance(model, Checkpoint):
+        if model.dtype == dtype:
+            return model
+        return dataclasses.replace(model.with_model(_cast(model.model, dtype)), dtype=dtype)
+    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
+
+    if not isinstance(model, WhisperForConditionalGeneration):
+        kind = type(model).__name__
+        raise ValueError(f"model must be a directory, a hub id, a Checkpoint or a Whisper model; got {kind}")
+    directory = Path(model.name_or_path or "")
+    if not model.name_or_path or not directory.is_dir():
+        raise ValueError(
+            "a bare model must know the directory it was loaded from, where its feature extractor and tokenizer are; "
+            f"got {model.name_or_path!r}: pass the directory or a Checkpoint"
+        )
+    return from_model(
+        _cast(model, dtype),
+        WhisperFeatureExtractor.from_pretrained(directory, local_files_only=True),
+        WhisperTokenizer.from_pretrained(directory, local_files_only=True),
+        name=directory.name,
+        ref=str(directory),
+        notes=[f"upcast:{stored}"] if (stored := str(model.dtype).removeprefix("torch.")) not in DTYPES else [],
+    )
+
+
+def _cast(model: Any, dtype: str) -> WhisperForConditionalGeneration:
+    return copy.deepcopy(model).to(dtype=DTYPES[dtype])
+
+
+def named_clips(clips: Iterable[str | Path | Clip]) -> list[Clip]:
+    """Clips of paths, with references where a transcript file lies beside them; a name that occurs twice becomes
+    the path, for rows are told apart by it."""
+    if isinstance(clips, (str, Path, Clip)):
+        raise ValueError(f"clips must be a sequence of paths or Clips; got one {type(clips).__name__}")
+    found: list[Clip] = []
+    for clip in clips:
+        if isinstance(clip, Clip):
+            found.append(clip)
+        elif Path(clip).exists():
+            found += find_clips(clip)
+        else:  # its loading says what is wrong, as for any other file that is not audio
+            found.append(Clip(name=Path(clip).stem, path=Path(clip), reference=None, speaker=None))
+    count = Counter(clip.name for clip in found)
+    return [clip if count[clip.name] == 1 else dataclasses.replace(clip, name=str(clip.path)) for clip in found]
+
+
+def samples_of(path: Path) -> Any:
+    return lambda: load_audio(path)

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from empirical.chain import DecoderChain
 from empirical.clips import Clip
-from empirical.hearing import hear, heard_columns
+from empirical.hearing import check_request, hear, heard_columns
 from empirical.krylov import leading_triplets
 from empirical.measurement import State
 from empirical.operators import require_finite
@@ -299,8 +299,9 @@ def subspace_alignment(
         ValueError: if another argument is out of range.
     """
     wanted = tuple(ranks)
+    check_request(conditions, states)
     rows: list[dict[str, Any]] = []
-    for checkpoint, prepared in hear(model, clips, conditions, states, dtype, seed=seed):
+    for checkpoint, prepared in hear(model, clips, conditions, dtype, seed=seed):
         chain = DecoderChain(checkpoint.model, prepared.states, prepared.transcript.tokens)
         own = heard_columns(checkpoint, prepared)
         for state in states:

@@ -63,7 +63,7 @@ def list_inputs(models: tuple[str, ...], audio: str | None) -> dict[str, Any]:
 
 def import_libraries() -> None:
     """Imports what measuring needs, so that it is there when the first task comes."""
-    for name in ("empirical.analyze", "transformers.models.whisper.modeling_whisper"):
+    for name in ("empirical.task", "transformers.models.whisper.modeling_whisper"):
         importlib.import_module(name)
 
 
@@ -126,21 +126,23 @@ def measure(run_directory: str, settings: str, task: Task) -> Part:
     Returns:
         the part that was written.
     """
-    from empirical.analyze import activation_rows, clip_row, measure_task, prepare
+    from empirical.task import measure_task
 
     start = time.perf_counter()
     inputs = _inputs(run_directory)
     entry = inputs["models_by_name"][task.model]
     clip = inputs["clips_by_name"][task.clip]
-    checkpoint = _unchanged(_checkpoint(entry["reference"], inputs["dtype"]), entry)
-    audio, pool = _clip(clip), _pool(run_directory)
     records = measure_task(
-        checkpoint, audio, task.condition, cast("State", task.state), k=inputs["k"], seed=inputs["seed"], pool=pool
+        _unchanged(_checkpoint(entry["reference"], inputs["dtype"]), entry),
+        _clip(clip),
+        task.condition,
+        cast("State", task.state),
+        k=inputs["k"],
+        seed=inputs["seed"],
+        pool=_pool(run_directory),
+        with_clip=task.state == inputs["states"][0],
     )
     tables = {"clips": records.clips, "layers": records.layers, "activations": records.activations}
-    if "position" not in inputs["states"]:  # no other task writes what belongs to the clip and not to a state
-        prepared = prepare(checkpoint, audio, task.condition, seed=inputs["seed"], pool=pool)
-        tables |= {"clips": [clip_row(checkpoint, prepared)], "activations": activation_rows(checkpoint, prepared)}
     tables = {name: [{**row, "model": task.model} for row in rows] for name, rows in tables.items()}
     seconds = time.perf_counter() - start
     return write_part(

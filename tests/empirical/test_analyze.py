@@ -13,12 +13,13 @@ import soundfile
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from empirical.analyze import LAYER_COLUMNS, analyze, measure_task
+from empirical.analyze import analyze
 from empirical.audio import AudioError, load_audio
 from empirical.checkpoint import Checkpoint, load_checkpoint
 from empirical.clips import Clip, find_clips
 from empirical.measurement import measure_chain
 from empirical.stress import PoolClip, StressError
+from empirical.task import LAYER_COLUMNS, measure_task
 from empirical.transcribe import encode, transcribe
 from tests.helpers.tiny_whisper import write_random_whisper_tiny, write_tiny_whisper
 

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from empirical.analyze import LAYER_COLUMNS, analyze
+from empirical.analyze import analyze
 from empirical.checkpoint import Checkpoint, load_checkpoint
 from empirical.clips import find_clips
 from empirical.nulls import (
@@ -25,6 +25,7 @@ from empirical.nulls import (
     shuffled_layers,
     write_nulls,
 )
+from empirical.task import LAYER_COLUMNS
 from tests.helpers.tiny_whisper import write_tiny_whisper
 
 torch.set_num_threads(1)
