@@ -12,8 +12,8 @@ import time
 import pytest
 import torch
 
-from empirical.chain import DecoderChain
-from empirical.checkpoint import load_checkpoint
+from empirical.checkpoints.checkpoint import load_checkpoint
+from empirical.jacobians.chain import DecoderChain
 from empirical.organism import organism_path
 
 LIMIT = 0.5

@@ -22,9 +22,9 @@ import pytest
 import torch
 
 from empirical.activations import COMPONENTS, capture
-from empirical.chain import DecoderChain
-from empirical.checkpoint import load_checkpoint
-from empirical.krylov import leading_triplets
+from empirical.checkpoints.checkpoint import load_checkpoint
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.krylov import leading_triplets
 from empirical.organism import organism_path
 
 TOKENS = 24
@@ -176,7 +176,7 @@ def test_layer_jacobian_against_a_loop_of_vjps(benchmark, tiny):
 
 
 def test_capture_against_a_forward_pass(benchmark, tiny):
-    from empirical.checkpoint import Checkpoint
+    from empirical.checkpoints.checkpoint import Checkpoint
 
     model, states, tokens, _ = tiny
     nothing = None  # capture reads the model alone

@@ -119,7 +119,7 @@ def _organisms() -> str:
 
 
 def _clips() -> str:
-    from empirical.clips import ClipError, bundled_clips
+    from empirical.speech.clips import ClipError, bundled_clips
 
     try:
         count = len(bundled_clips())

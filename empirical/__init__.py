@@ -2,16 +2,16 @@
 
 from empirical.activations import capture
 from empirical.analyze import analyze
-from empirical.audio import AudioError, AudioInfo, inspect_audio, load_audio
 from empirical.blocks import BLOCK_COLUMNS, block_parameters
-from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from empirical.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
-from empirical.manifest import write_manifest
+from empirical.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from empirical.organism import OrganismInfo, list_organisms, organism_path
-from empirical.stress import Clean, Mix, Noise, StressError, Stretch, stressor
+from empirical.recognition.transcribe import Transcript, normaliser_identity, transcribe, word_errors
+from empirical.speech.audio import AudioError, AudioInfo, inspect_audio, load_audio
+from empirical.speech.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
+from empirical.speech.manifest import write_manifest
+from empirical.speech.stress import Clean, Mix, Noise, StressError, Stretch, stressor
 from empirical.subspaces import SUBSPACE_COLUMNS, subspace_alignment
 from empirical.task import TaskRecords, measure_task
-from empirical.transcribe import Transcript, normaliser_identity, transcribe, word_errors
 
 __all__ = [
     "BLOCK_COLUMNS",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from empirical.checkpoint import Checkpoint
+from empirical.checkpoints.checkpoint import Checkpoint
 
 COMPONENTS = ("cross-attention", "self-attention", "feed-forward")
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from empirical.checkpoint import Checkpoint
-from empirical.clips import Clip
+from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.hearing import as_checkpoint, check_request, hear
-from empirical.measurement import State
+from empirical.jacobians.measurement import State
+from empirical.speech.clips import Clip
 from empirical.task import LAYER_COLUMNS, layer_rows
 
 if TYPE_CHECKING:

@@ -26,18 +26,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from empirical.chain import DecoderChain
-from empirical.clips import Clip
 from empirical.hearing import check_request, hear, heard_columns
-from empirical.krylov import leading_triplets
-from empirical.measurement import State
-from empirical.operators import DenseOperator, LinearOperator, gram64
-from empirical.propagators import Dominant, dense_dominant, krylov_dominant, project_out, top_of_gram
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.krylov import leading_triplets
+from empirical.jacobians.measurement import State
+from empirical.jacobians.operators import DenseOperator, LinearOperator, gram64
+from empirical.jacobians.propagators import Dominant, dense_dominant, krylov_dominant, project_out, top_of_gram
+from empirical.speech.clips import Clip
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
 
-    from empirical.checkpoint import Checkpoint
+    from empirical.checkpoints.checkpoint import Checkpoint
 
 # The running products of all open blocks are kept dense while they fit in this: at most L matrices of the state's size.
 _DENSE_BYTES = 512 * 2**20

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from empirical.audio import AudioError, load_audio
-from empirical.checkpoint import DTYPES, Checkpoint, from_model, load_checkpoint
-from empirical.clips import Clip, find_clips
-from empirical.measurement import STATES, State
-from empirical.stress import PoolClip, StressError, StressResult, apply, stressor
-from empirical.transcribe import Transcript, encode, encoder_states, transcribe
+from empirical.checkpoints.checkpoint import DTYPES, Checkpoint, from_model, load_checkpoint
+from empirical.jacobians.measurement import STATES, State
+from empirical.recognition.transcribe import Transcript, encode, encoder_states, transcribe
+from empirical.speech.audio import AudioError, load_audio
+from empirical.speech.clips import Clip, find_clips
+from empirical.speech.stress import PoolClip, StressError, StressResult, apply, stressor
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration

@@ -34,17 +34,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from empirical.chain import DecoderChain
-from empirical.clips import Clip
 from empirical.hearing import check_request, hear, heard_columns
-from empirical.krylov import leading_triplets
-from empirical.measurement import State
-from empirical.operators import require_finite
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.krylov import leading_triplets
+from empirical.jacobians.measurement import State
+from empirical.jacobians.operators import require_finite
+from empirical.speech.clips import Clip
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
 
-    from empirical.checkpoint import Checkpoint
+    from empirical.checkpoints.checkpoint import Checkpoint
 
 RANKS = (1, 2, 4, 8)
 NULL_DRAWS = 4000

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from empirical.activations import capture
-from empirical.checkpoint import Checkpoint
-from empirical.clips import Clip
+from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.hearing import Prepared, heard_columns, prepare
-from empirical.manifest import samples_sha256
-from empirical.measurement import State, measure_decoder
-from empirical.stress import PoolClip
-from empirical.transcribe import word_errors
+from empirical.jacobians.measurement import State, measure_decoder
+from empirical.recognition.transcribe import word_errors
+from empirical.speech.clips import Clip
+from empirical.speech.manifest import samples_sha256
+from empirical.speech.stress import PoolClip
 from observables import covariance_eigenvalues, effective_rank, kirchhoff_index, spectral_alpha
 
 LAYER_COLUMNS = (

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = (
     "observables/records.py",
     "theory/bounds/rates.py",
-    "empirical/audio.py",
+    "empirical/speech/audio.py",
     "bridge/cli.py",
 )
 

@@ -16,7 +16,7 @@ from bridge.running.config import DTYPES, STATES
 
 if TYPE_CHECKING:
     from empirical import Clip
-    from empirical.measurement import State
+    from empirical.jacobians.measurement import State
 
 organism = typer.Typer(help="Train or list the bundled model organisms.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -91,7 +91,7 @@ def nulls(
     from tqdm import tqdm
 
     from empirical import ClipError, StressError, bundled_clips, scan_clips
-    from empirical.checkpoint import CheckpointError
+    from empirical.checkpoints.checkpoint import CheckpointError
     from empirical.nulls import CLIPS, write_nulls
     from empirical.organism import list_organisms
 

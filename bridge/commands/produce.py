@@ -31,8 +31,8 @@ def stress(
     _refuse_bad_targets(audio, out, write_audio)
     from tqdm import tqdm
 
-    from empirical.clips import ClipError, scan_clips
-    from empirical.manifest import write_manifest
+    from empirical.speech.clips import ClipError, scan_clips
+    from empirical.speech.manifest import write_manifest
 
     try:
         scan = scan_clips(audio)

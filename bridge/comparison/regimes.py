@@ -33,7 +33,7 @@ class Thresholds:
         share: share of ||J_L||_F^2 in the first direction from which J_L counts as one direction.
         share_errors: standard errors of the share within which it is too close to call: the two-sided 95 % quantile
             of Student's t with 7 degrees of freedom, since that error comes from the 8 Hutchinson probes of the
-            Frobenius norm's remainder (`empirical.krylov`), not from a variance that is known.
+            Frobenius norm's remainder (`empirical.jacobians.krylov`), not from a variance that is known.
         null_quantile: quantile of the share under the null models that a collapse must exceed.
         null_draws: fewest null draws from which that quantile is taken.
     """

@@ -37,7 +37,7 @@ class ModelInput:
         d_model, encoder_layers, decoder_layers, heads, mels, vocabulary: its dimensions.
         positions: encoder positions of the full window.
         window_s: longest audio it takes, seconds.
-        notes: codes of what was done on loading (empirical.checkpoint), "upcast:float16" or "commit:HASH" say.
+        notes: codes of what was done on loading (empirical.checkpoints), "upcast:float16" or "commit:HASH" say.
     """
 
     name: str

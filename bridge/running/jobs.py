@@ -19,9 +19,9 @@ from bridge.running.store import Part, write_part
 from bridge.running.tasks import NullTask, Task
 
 if TYPE_CHECKING:
-    from empirical.checkpoint import Checkpoint
-    from empirical.clips import Clip
-    from empirical.measurement import State
+    from empirical.checkpoints.checkpoint import Checkpoint
+    from empirical.jacobians.measurement import State
+    from empirical.speech.clips import Clip
 
 NULLS_LEAVE_OUT = ("tokens", "transcript", "residual", "converged")
 """Columns that every draw of a null model repeats, or that nothing reads."""
@@ -41,8 +41,8 @@ def list_inputs(models: tuple[str, ...], audio: str | None) -> dict[str, Any]:
     Raises:
         ClipError: if there is no such directory, or no audio in it.
     """
-    from empirical.clips import bundled_clips, scan_clips
     from empirical.organism import list_organisms
+    from empirical.speech.clips import bundled_clips, scan_clips
 
     bundled = {organism.name: str(organism.path) for organism in list_organisms()}
     # A shell that completes a name may leave a slash behind it.
@@ -101,7 +101,7 @@ def gate_audio(paths: list[str]) -> list[dict[str, Any]]:
     Returns:
         one mapping per file: sha256 and duration_s, or code and detail.
     """
-    from empirical.audio import SAMPLE_RATE_HZ, AudioError, load_audio
+    from empirical.speech.audio import SAMPLE_RATE_HZ, AudioError, load_audio
 
     results: list[dict[str, Any]] = []
     for path in paths:
@@ -210,7 +210,7 @@ def write_report(run_directory: str) -> None:
 @lru_cache(maxsize=1)
 def _checkpoint(reference: str, dtype: str) -> Checkpoint:
     """The model at work; the one before is let go, so that a worker holds one at a time."""
-    from empirical.checkpoint import load_checkpoint
+    from empirical.checkpoints.checkpoint import load_checkpoint
 
     return load_checkpoint(reference, dtype=dtype)
 
@@ -233,15 +233,15 @@ def _null_inputs(run_directory: str, reference: str) -> list[Any]:
 
 
 def _clip(entry: dict[str, Any]) -> Clip:
-    from empirical.clips import Clip
+    from empirical.speech.clips import Clip
 
     return Clip(entry["name"], Path(entry["path"]), entry["reference"], entry["speaker"])
 
 
 @lru_cache(maxsize=1)
 def _pool(run_directory: str) -> tuple[Any, ...]:
-    from empirical.audio import load_audio
-    from empirical.stress import PoolClip
+    from empirical.speech.audio import load_audio
+    from empirical.speech.stress import PoolClip
 
     def loader(path: str) -> Any:
         return lambda: load_audio(path)

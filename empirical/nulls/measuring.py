@@ -21,13 +21,13 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from empirical.audio import load_audio
-from empirical.checkpoint import Checkpoint, load_checkpoint
-from empirical.clips import Clip, bundled_clips
+from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.hearing import prepare
-from empirical.measurement import STATES, State, measure_chain
+from empirical.jacobians.measurement import STATES, State, measure_chain
 from empirical.nulls.models import KINDS, null_model
-from empirical.stress import PoolClip
+from empirical.speech.audio import load_audio
+from empirical.speech.clips import Clip, bundled_clips
+from empirical.speech.stress import PoolClip
 from empirical.task import LAYER_COLUMNS
 
 CONDITIONS = ("clean", "noise")

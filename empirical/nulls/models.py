@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from empirical.checkpoint import Checkpoint, quiet_transformers
-from empirical.operators import require_finite
+from empirical.checkpoints.checkpoint import Checkpoint, quiet_transformers
+from empirical.jacobians.operators import require_finite
 
 KINDS = ("random_weights", "shuffled_layers", "random_singular_vectors")
 

@@ -19,8 +19,8 @@ from empirical.organism.bundle import STRESSES
 from empirical.organism.corpus import SpokenClip
 from empirical.organism.export import quiet_transformers
 from empirical.organism.recipe import SAMPLE_RATE_HZ
-from empirical.stress import PoolClip, apply, stressor
-from empirical.words import word_errors
+from empirical.recognition.words import word_errors
+from empirical.speech.stress import PoolClip, apply, stressor
 
 CLEAN_SETS = ("sentences", "accents", "voices")
 

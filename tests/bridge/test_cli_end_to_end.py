@@ -184,9 +184,9 @@ def test_null_models_are_written_once_along_the_usable_clips(
 
 
 def test_null_draws_of_a_run_are_those_of_the_function(whole: Path, tmp_path: Path) -> None:
-    from empirical.checkpoint import load_checkpoint
-    from empirical.clips import find_clips
+    from empirical.checkpoints.checkpoint import load_checkpoint
     from empirical.nulls import measure_nulls, null_inputs
+    from empirical.speech.clips import find_clips
 
     inputs = json.loads((whole / "inputs.json").read_text(encoding="utf-8"))
     (tmp_path / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")

@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 from bridge.cli import run_command
-from empirical.checkpoint import load_checkpoint
+from empirical.checkpoints.checkpoint import load_checkpoint
 from tests.helpers.openai_whisper import openai_content, write_openai
 from tests.helpers.tiny_whisper import write_tiny_whisper
 

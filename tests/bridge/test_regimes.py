@@ -196,7 +196,7 @@ def test_an_unknown_size_of_an_injection_leaves_the_rest_standing():
 def test_share_errors_are_the_t_quantile_of_the_probes_that_made_them():
     from scipy import stats
 
-    from empirical import krylov
+    from empirical.jacobians import krylov
 
     assert regimes.THRESHOLDS.share_errors == pytest.approx(stats.t.ppf(0.975, krylov._PROBES - 1), abs=0.005)
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from empirical.activations import COMPONENTS, _keep, capture
-from empirical.checkpoint import Checkpoint, load_checkpoint
-from empirical.transcribe import encode, encoder_states
+from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from empirical.recognition.transcribe import encode, encoder_states
 from tests.helpers.tiny_whisper import write_tiny_whisper
 
 torch.set_num_threads(1)

@@ -13,7 +13,7 @@ import pytest
 import scipy.io.wavfile
 import soundfile
 
-from empirical.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, AudioError, inspect_audio, load_audio
+from empirical.speech.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, AudioError, inspect_audio, load_audio
 from tests.helpers.shared_data import needs_shared_data, shared_data
 
 RATE = SAMPLE_RATE_HZ

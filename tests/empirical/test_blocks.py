@@ -11,9 +11,9 @@ import torch
 
 import theory
 from empirical.blocks import BLOCK_COLUMNS, block_parameters, measure_blocks
-from empirical.chain import DecoderChain
-from empirical.krylov import leading_triplets
-from empirical.propagators import measure_position_layers, measure_sequence_layers
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.krylov import leading_triplets
+from empirical.jacobians.propagators import measure_position_layers, measure_sequence_layers
 from observables import ChainParameters
 from tests.empirical import jacobian_models as oracle
 from tests.helpers.tiny_whisper import write_tiny_whisper
@@ -180,7 +180,7 @@ def test_an_unconverged_block_is_nan_and_so_is_what_depends_on_it(monkeypatch):
         refused = square and sum(calls) == 2  # the second propagator that is asked for
         return leading_triplets(operator, k, tolerance=1e-300 if refused else None, **options)
 
-    monkeypatch.setattr("empirical.propagators.leading_triplets", refuse_one_propagator)
+    monkeypatch.setattr("empirical.jacobians.propagators.leading_triplets", refuse_one_propagator)
     blocks = measure_blocks(chain, [1], None).blocks
     bad = [one for one in blocks if not one.propagator_converged]
     assert [one.index for one in bad] == [2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from empirical.chain import DecoderChain, LinearisationError
-from empirical.operators import NonFiniteError
+from empirical.jacobians.chain import DecoderChain, LinearisationError
+from empirical.jacobians.operators import NonFiniteError
 from tests.empirical import jacobian_models as oracle
 
 TOKENS = [1, 7, 3, 22, 5]

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from empirical.checkpoint import CheckpointError, from_model, load_checkpoint
-from empirical.hub import looks_like_id
+from empirical.checkpoints.checkpoint import CheckpointError, from_model, load_checkpoint
+from empirical.checkpoints.hub import looks_like_id
 from tests.helpers.tiny_whisper import rewrite_json, write_tiny_whisper
 
 torch.set_num_threads(1)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from huggingface_hub import errors
 
-from empirical.checkpoint import CheckpointError, load_checkpoint
-from empirical.hub import commit_of, looks_like_id, split_revision
+from empirical.checkpoints.checkpoint import CheckpointError, load_checkpoint
+from empirical.checkpoints.hub import commit_of, looks_like_id, split_revision
 from tests.helpers.tiny_whisper import write_tiny_whisper
 
 FIRST, SECOND = "1" * 40, "a" * 40

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from empirical.checkpoint import load_checkpoint, quiet_transformers
-from empirical.transcribe import transcribe
+from empirical.checkpoints.checkpoint import load_checkpoint, quiet_transformers
+from empirical.recognition.transcribe import transcribe
 from tests.helpers.tiny_whisper import rewrite_json, write_tiny_whisper
 
 torch.set_num_threads(1)

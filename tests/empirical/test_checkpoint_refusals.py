@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from empirical import analyze
-from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from empirical.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from tests.helpers.tiny_whisper import rewrite_json, write_tiny_whisper
 
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from empirical.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
+from empirical.speech.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
 from tests.helpers.shared_data import needs_shared_data, shared_data
 
 

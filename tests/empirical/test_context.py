@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from empirical.chain import DecoderChain
-from empirical.context import measure_context
-from empirical.measurement import measure_decoder
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.context import measure_context
+from empirical.jacobians.measurement import measure_decoder
 from tests.empirical import jacobian_models as oracle
 
 TOKENS = [1, 7, 3, 22, 5]

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from empirical.krylov import DENSE_ROWS, leading_triplets
-from empirical.operators import LinearOperator, NonFiniteError
+from empirical.jacobians.krylov import DENSE_ROWS, leading_triplets
+from empirical.jacobians.operators import LinearOperator, NonFiniteError
 
 
 def prescribed(rows: int, cols: int, s: torch.Tensor, seed: int = 0) -> torch.Tensor:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import scipy.io.wavfile
 
-from empirical.audio import load_audio
-from empirical.clips import find_clips, scan_clips
-from empirical.manifest import STRESSES, one_stress, samples_sha256, write_manifest
-from empirical.stress import StressError
+from empirical.speech.audio import load_audio
+from empirical.speech.clips import find_clips, scan_clips
+from empirical.speech.manifest import STRESSES, one_stress, samples_sha256, write_manifest
+from empirical.speech.stress import StressError
 
 RATE = 16_000
 

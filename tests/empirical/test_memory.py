@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from empirical import chain as chain_module
-from empirical import linearised
-from empirical.chain import DecoderChain
-from empirical.context import measure_context
-from empirical.krylov import DENSE_ROWS, leading_triplets
-from empirical.operators import LinearOperator, OutOfMemoryError, is_out_of_memory
+from empirical.jacobians import chain as chain_module
+from empirical.jacobians import linearised
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.context import measure_context
+from empirical.jacobians.krylov import DENSE_ROWS, leading_triplets
+from empirical.jacobians.operators import LinearOperator, OutOfMemoryError, is_out_of_memory
 from tests.empirical.jacobian_models import encoder_states, small_whisper
 
 ROWS, COLS = 2 * DENSE_ROWS, 500

@@ -14,8 +14,7 @@ import soundfile
 import torch
 
 from empirical.analyze import analyze
-from empirical.checkpoint import Checkpoint, load_checkpoint
-from empirical.clips import find_clips
+from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.nulls import (
     KINDS,
     measure_nulls,
@@ -25,6 +24,7 @@ from empirical.nulls import (
     shuffled_layers,
     write_nulls,
 )
+from empirical.speech.clips import find_clips
 from empirical.task import LAYER_COLUMNS
 from tests.helpers.tiny_whisper import write_tiny_whisper
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from scipy import stats
 
-from empirical.checkpoint import Checkpoint, load_checkpoint
+from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from empirical.jacobians.operators import NonFiniteError
 from empirical.nulls import random_singular_vectors
-from empirical.operators import NonFiniteError
 from observables import RandomAlignment
 from tests.helpers.tiny_whisper import write_tiny_whisper
 

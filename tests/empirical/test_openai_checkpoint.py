@@ -16,9 +16,9 @@ import soundfile
 import torch
 
 from empirical import analyze
-from empirical.checkpoint import CheckpointError, load_checkpoint
+from empirical.checkpoints.checkpoint import CheckpointError, load_checkpoint
 from empirical.nulls import random_weights
-from empirical.transcribe import transcribe
+from empirical.recognition.transcribe import transcribe
 from tests.helpers.openai_whisper import openai_content, openai_logits, write_openai
 from tests.helpers.tiny_whisper import rewrite_json, write_tiny_whisper
 

@@ -12,9 +12,9 @@ import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 from transformers.models.whisper.configuration_whisper import NON_SPEECH_TOKENS, NON_SPEECH_TOKENS_MULTI
 
-from empirical import openai_tokens
-from empirical.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from empirical.transcribe import transcribe
+from empirical.checkpoints import openai_tokens
+from empirical.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from empirical.recognition.transcribe import transcribe
 from tests.helpers.openai_whisper import write_openai
 from tests.helpers.tiny_whisper import write_tiny_whisper
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from empirical.operators import DenseOperator, LinearOperator, NonFiniteError, gram64, require_finite
+from empirical.jacobians.operators import DenseOperator, LinearOperator, NonFiniteError, gram64, require_finite
 
 
 def matrix(rows: int, cols: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:

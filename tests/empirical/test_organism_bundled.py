@@ -10,8 +10,6 @@ import soundfile
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from empirical.audio import load_audio
-from empirical.clips import bundled_clips, find_clips
 from empirical.organism import (
     RECIPES,
     CorpusSpec,
@@ -27,7 +25,9 @@ from empirical.organism.evaluate import score, transcribe_all
 from empirical.organism.export import weights_sha256
 from empirical.organism.grammar import ENGLISH_66
 from empirical.organism.heldout import SPEAKERS
-from empirical.stress import apply, stressor
+from empirical.speech.audio import load_audio
+from empirical.speech.clips import bundled_clips, find_clips
+from empirical.speech.stress import apply, stressor
 from tests.empirical.organism_fakes import CORPUS, ToneRenderer
 
 NAMES = ["organism-deep", "organism-wide"]

@@ -17,7 +17,7 @@ from empirical.organism.grammar import ENGLISH_66
 from empirical.organism.recipe import HOP_LENGTH, RECIPES, SAMPLE_RATE_HZ, Recipe, find_recipe
 from empirical.organism.render import Espeak, RenderError, finish
 from empirical.organism.voices import ESPEAK_ENGLISH
-from empirical.words import normalise
+from empirical.recognition.words import normalise
 from tests.empirical.organism_fakes import CORPUS, RECIPE, SHAPE, ToneRenderer
 
 

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from empirical.chain import DecoderChain
-from empirical.krylov import leading_triplets
-from empirical.propagators import measure_position_layers, measure_sequence_layers
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.krylov import leading_triplets
+from empirical.jacobians.propagators import measure_position_layers, measure_sequence_layers
 from tests.empirical import jacobian_models as oracle
 
 TOKENS = [1, 7, 3, 22, 5]
@@ -91,7 +91,7 @@ def test_an_unconverged_norm_of_the_injection_is_nan_and_flagged(monkeypatch):
         cold = k == 1 and start is None
         return leading_triplets(operator, k, start=start, tolerance=1e-300 if cold else None, **options)
 
-    monkeypatch.setattr("empirical.propagators.leading_triplets", refuse_cold_norms)
+    monkeypatch.setattr("empirical.jacobians.propagators.leading_triplets", refuse_cold_norms)
     for layer in measure_sequence_layers(chain):
         assert math.isnan(layer.injection_norm)
         assert not layer.injection_converged
@@ -102,7 +102,7 @@ def test_bulk_gap_by_probes_covers_the_exact_one_where_the_propagator_is_not_mad
     model = oracle.small_whisper(torch.float64, width=24)
     chain = DecoderChain(model, oracle.encoder_states(model), list(range(1, 13)))
     exact = measure_sequence_layers(chain)
-    monkeypatch.setattr("empirical.propagators._DENSE_BYTES", 0)
+    monkeypatch.setattr("empirical.jacobians.propagators._DENSE_BYTES", 0)
     for known, estimate in zip(exact, measure_sequence_layers(chain), strict=True):
         assert math.isclose(known.sigma, estimate.sigma, rel_tol=1e-8)
         assert math.isclose(known.gap, estimate.gap, rel_tol=1e-6)

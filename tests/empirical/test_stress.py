@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical.audio import AudioError
-from empirical.stress import (
+from empirical.speech.audio import AudioError
+from empirical.speech.stress import (
     STRESSORS,
     Clean,
     Mix,

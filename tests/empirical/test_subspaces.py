@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from empirical.chain import DecoderChain
+from empirical.jacobians.chain import DecoderChain
 from empirical.subspaces import (
     SUBSPACE_COLUMNS,
     leading_spaces,
@@ -61,7 +61,7 @@ def test_cosines_equal_those_of_dense_singular_spaces(position):
 
 
 def test_rank_one_is_the_alignment_of_the_layers_table():
-    from empirical.propagators import measure_position_layers
+    from empirical.jacobians.propagators import measure_position_layers
 
     chain = chain_of()
     layers = measure_position_layers(chain)
@@ -133,7 +133,7 @@ def test_the_null_depends_on_its_seed_alone():
 
 def test_an_unconverged_space_gives_no_angle(monkeypatch):
     from empirical import subspaces
-    from empirical.krylov import leading_triplets
+    from empirical.jacobians.krylov import leading_triplets
 
     calls = []
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from empirical.checkpoint import Checkpoint, load_checkpoint, quiet_transformers
-from empirical.transcribe import encode, encoder_states, normaliser_identity, transcribe, word_errors
+from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint, quiet_transformers
+from empirical.recognition.transcribe import encode, encoder_states, normaliser_identity, transcribe, word_errors
 from tests.helpers.tiny_whisper import rewrite_json, write_random_whisper_tiny, write_tiny_whisper
 
 torch.set_num_threads(1)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from empirical.operators import (
+from empirical.jacobians.operators import (
     MATERIALISE_BUDGET_BYTES,
     LinearOperator,
     OutOfMemoryError,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from empirical.checkpoint_errors import CheckpointError, listed
-from empirical.checkpoint_files import is_adapter_name, load_pickle
+from empirical.checkpoints.errors import CheckpointError, listed
+from empirical.checkpoints.files import is_adapter_name, load_pickle
 
 if TYPE_CHECKING:
     from transformers import WhisperConfig, WhisperForConditionalGeneration

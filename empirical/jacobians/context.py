@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from empirical.chain import DecoderChain
-from empirical.krylov import Triplets, leading_triplets
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.krylov import Triplets, leading_triplets
 
 
 @dataclass(frozen=True, slots=True, eq=False)

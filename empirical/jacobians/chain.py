@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from empirical.linearised import ALL, LinearisedLayer
-from empirical.operators import LinearOperator, require_finite
+from empirical.jacobians.linearised import ALL, LinearisedLayer
+from empirical.jacobians.operators import LinearOperator, require_finite
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from empirical import containers
+from empirical.speech import containers
 
 SAMPLE_RATE_HZ = 16_000
 """Rate of every array of samples in this package, samples per second; Whisper's own."""

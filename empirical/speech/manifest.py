@@ -18,9 +18,9 @@ from typing import IO
 import numpy as np
 import scipy.io.wavfile
 
-from empirical.audio import SAMPLE_RATE_HZ, AudioError, load_audio
-from empirical.clips import Clip, RejectedClip
-from empirical.stress import PoolClip, StressError, StressResult, apply, generator, stressor
+from empirical.speech.audio import SAMPLE_RATE_HZ, AudioError, load_audio
+from empirical.speech.clips import Clip, RejectedClip
+from empirical.speech.stress import PoolClip, StressError, StressResult, apply, generator, stressor
 
 WINDOW_S = 30.0
 """Whisper's audio window: a result that is longer loses its end there."""

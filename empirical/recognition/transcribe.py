@@ -11,9 +11,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from empirical.audio import SAMPLE_RATE_HZ
-from empirical.checkpoint import Checkpoint, quiet_transformers
-from empirical.words import WordErrors, normaliser_identity, word_errors
+from empirical.checkpoints.checkpoint import Checkpoint, quiet_transformers
+from empirical.recognition.words import WordErrors, normaliser_identity, word_errors
+from empirical.speech.audio import SAMPLE_RATE_HZ
 
 __all__ = [
     "Transcript",

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from empirical.chain import DecoderChain
-from empirical.context import ContextMeasurement, measure_context
-from empirical.propagators import LayerMeasurement, measure_position_layers, measure_sequence_layers
-from empirical.transcribe import encoder_states as encode_features
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.context import ContextMeasurement, measure_context
+from empirical.jacobians.propagators import LayerMeasurement, measure_position_layers, measure_sequence_layers
+from empirical.recognition.transcribe import encoder_states as encode_features
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
 
-    from empirical.checkpoint import Checkpoint
+    from empirical.checkpoints.checkpoint import Checkpoint
 
 State = Literal["position", "sequence"]
 STATES: tuple[State, ...] = ("position", "sequence")

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from empirical.chain import DecoderChain
-from empirical.krylov import leading_triplets
-from empirical.operators import LinearOperator, require_finite
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.krylov import leading_triplets
+from empirical.jacobians.operators import LinearOperator, require_finite
 
 # A propagator of at most this size is made dense: its Frobenius norm, hence the bulk gap, is then exact.
 _DENSE_BYTES = 64 * 2**20

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from empirical import hub, openai_checkpoint, openai_tokens
-from empirical.audio import SAMPLE_RATE_HZ
-from empirical.checkpoint_errors import CheckpointError, first_line, listed
-from empirical.checkpoint_files import read_json, refuse_adapter, sha256_of, stored_dtypes, weight_files
+from empirical.checkpoints import hub, openai_checkpoint, openai_tokens
+from empirical.checkpoints.errors import CheckpointError, first_line, listed
+from empirical.checkpoints.files import read_json, refuse_adapter, sha256_of, stored_dtypes, weight_files
+from empirical.speech.audio import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and half of what this package does goes without it
     from transformers import (

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from empirical.audio import SAMPLE_RATE_HZ, AudioError
+from empirical.speech.audio import SAMPLE_RATE_HZ, AudioError
 
 ACTIVE_RANGE_DB = 30.0
 """A frame is speech if its power is within this range of the 95th percentile of frame powers."""

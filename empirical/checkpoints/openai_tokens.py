@@ -15,9 +15,9 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from empirical.audio import SAMPLE_RATE_HZ
-from empirical.checkpoint_errors import CheckpointError
-from empirical.openai_checkpoint import Dimensions
+from empirical.checkpoints.errors import CheckpointError
+from empirical.checkpoints.openai_checkpoint import Dimensions
+from empirical.speech.audio import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperTokenizer

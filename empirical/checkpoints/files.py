@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from empirical.checkpoint_errors import CheckpointError, first_line, listed
+from empirical.checkpoints.errors import CheckpointError, first_line, listed
 
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")

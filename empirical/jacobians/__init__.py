@@ -1,0 +1,1 @@
+"""The decoder as a chain: layers linearised, operators, their leading triplets, and what is measured of them."""

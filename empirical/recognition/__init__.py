@@ -1,0 +1,1 @@
+"""What the model says of it, and how far that is from what was said."""
