@@ -1,46 +1,23 @@
-"""A measured decoder in blocks of m layers: a chain of the same kind, with the same J_L and a smaller gap (T17).
-
-    A' = A_last ... A_first,    B' = sum over k in the block of P_{last:k+1} B_k
-
-and everything that `propagators` says of a layer is said here of a block. At one position both are exact dense algebra:
-the products A' are d x d, and B' B'^T follows from the closed form of B_j B_k^T, so that no vector of length S d is
-made for a norm. For the sequence, products are dense where they fit and composed operators where they do not, and the
-injections' norms are found by iteration; what does not converge is NaN.
-
-The coherent part c_l = u_l^T B_l w (T16) needs a direction w of the context. Here it is the one that the chain's own
-injections agree on best, the unit w with the largest sum of c_l^2: with g_l = B_l^T u_l in the gauge <v_l, u_{l-1}> >=
-0 and (lambda, a) the leading eigenpair of their Gram matrix, w = sum_l a_l g_l / sqrt(lambda), c_l = sqrt(lambda) a_l.
-J_L is not read for it. Each block size has its own w; where the g_l are orthogonal, it is the direction of the largest.
-"""
+"""The blocks table: a measured decoder in blocks of m layers (T17), one row a block, as `measure_blocks` finds them."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 
-from empirical.hearing import check_request, hear, heard_columns
+from empirical.hearing import Prepared, check_request, hear, heard_columns
+from empirical.jacobians.blocks import decoder_position, measure_blocks
 from empirical.jacobians.chain import DecoderChain
-from empirical.jacobians.krylov import leading_triplets
 from empirical.jacobians.measurement import State
-from empirical.jacobians.operators import DenseOperator, LinearOperator, gram64
-from empirical.jacobians.propagators import Dominant, dense_dominant, krylov_dominant, project_out, top_of_gram
 from empirical.speech.clips import Clip
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
 
     from empirical.checkpoints.checkpoint import Checkpoint
-
-# The running products of all open blocks are kept dense while they fit in this: at most L matrices of the state's size.
-_DENSE_BYTES = 512 * 2**20
 
 BLOCK_COLUMNS = (
     *("model", "clip", "condition", "state", "block", "index", "blocks", "first", "last", "layers", "d_model"),
@@ -54,116 +31,35 @@ BLOCK_COLUMNS = (
 """Columns of the blocks table, in order."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BlockMeasurement:
-    """One block of the chain whose layers are blocks of `block` layers. NaN where unconverged or without meaning.
-
-    Attributes:
-        block: m, layers in a block; the last one is shorter where m does not divide L.
-        index, first, last: number of the block, and its layers, from 1.
-        sigma, gap, bulk_gap, bulk_gap_se, alignment, misalignment, gain: of A' (see `propagators`).
-        injection_along, injection_across, injection_norm: ||u^T B'||, ||(I - u u^T) B'||, ||B'||.
-        injection_coherent: c = u^T B' w in the gauge of (T3); NaN in every block of a size of which one is unconverged.
-        propagator_residual, propagator_converged, injection_converged: of what they name.
-        u, v: of the dominant path, in no particular gauge.
-    """
-
-    block: int
-    index: int
-    first: int
-    last: int
-    sigma: float
-    gap: float
-    bulk_gap: float
-    bulk_gap_se: float
-    alignment: float
-    misalignment: float
-    gain: float
-    injection_along: float
-    injection_across: float
-    injection_norm: float
-    injection_coherent: float
-    propagator_residual: float
-    propagator_converged: bool
-    injection_converged: bool
-    u: Tensor
-    v: Tensor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BlockTable:
-    """All blocks of all sizes of one chain, and the J_L that they share.
-
-    Attributes:
-        blocks: by block size and then along depth.
-        context_norm, context_sigma2: of the chain's J_L: of the recurrence (T2) on the A_l, B_l that were measured.
-        context_parts: by block size, (||u^T J_L||, ||(I - u u^T) J_L||) with u of its last block.
-        context_converged: whether both values and all parts are known.
-        exact_norm, exact_converged: of dh_L/dE itself, which the chain of one position only approximates; for the
-            sequence the two are one.
-    """
-
-    blocks: list[BlockMeasurement]
-    context_norm: float
-    context_sigma2: float
-    context_parts: dict[int, tuple[float, float]]
-    context_converged: bool
-    exact_norm: float
-    exact_converged: bool
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One dict a block, plain Python values."""
-        count = {size: sum(one.block == size for one in self.blocks) for size in self.context_parts}
-        names = [name for name in BlockMeasurement.__slots__ if name not in ("u", "v")]
-        rows = []
-        for one in self.blocks:
-            along, across = self.context_parts[one.block]
-            rows.append(
-                {name: getattr(one, name) for name in names}
-                | {
-                    "blocks": count[one.block],
-                    "layers": self.blocks[-1].last,
-                    "context_norm": self.context_norm,
-                    "context_sigma2": self.context_sigma2,
-                    "context_along": along,
-                    "context_across": across,
-                    "context_converged": self.context_converged,
-                    "exact_norm": self.exact_norm,
-                    "exact_converged": self.exact_converged,
-                }
-            )
-        return rows
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Injection:
-    """Norms of one B' and its along part as a vector of the context."""
-
-    along: Tensor
-    across: float
-    norm: float
-    converged: bool
-
-
-def measure_blocks(
-    chain: DecoderChain, blocks: Iterable[int] | None = None, position: int | None = -1, *, seed: int = 0
-) -> BlockTable:
-    """Every block of every size of one chain (T17).
+def block_rows(
+    checkpoint: Checkpoint,
+    prepared: Prepared,
+    chain: DecoderChain,
+    state: State,
+    blocks: Iterable[int] | None = None,
+    *,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Rows of the blocks table of one clip in one state, by block size and then along depth.
 
     Args:
-        chain: the decoder, linearised along one transcript.
+        checkpoint: the model, whose name the rows have.
+        prepared: what it heard.
+        chain: its decoder, linearised along that transcript.
+        state: "position", the last one, or "sequence".
         blocks: block sizes m, 1 <= m <= L; by default all of them.
-        position: the position whose state it is, all others held fixed; None for the sequence.
         seed: of the iterations' starts.
 
+    Returns:
+        One dict a block with `BLOCK_COLUMNS`, plain Python values; NaN where unconverged.
+
     Raises:
-        ValueError: if a block size or the position is out of range.
+        ValueError: if the state or a block size is out of range.
         NonFiniteError: if anything measured is not finite.
     """
-    sizes = _sizes(blocks, chain.depth)
-    if position is None:
-        return _sequence(chain, sizes, seed)
-    return _position(chain, sizes, position, seed)
+    table = measure_blocks(chain, blocks, decoder_position(state), seed=seed)
+    own = heard_columns(checkpoint, prepared) | {"d_model": chain.width, "state": state}
+    return [{name: (own | row)[name] for name in BLOCK_COLUMNS} for row in table.rows()]
 
 
 def block_parameters(
@@ -199,202 +95,11 @@ def block_parameters(
     """
     wanted = None if blocks is None else list(blocks)
     check_request(conditions, states)
+    for state in states:
+        decoder_position(state)
     rows: list[dict[str, Any]] = []
     for checkpoint, prepared in hear(model, clips, conditions, dtype, seed=seed):
         chain = DecoderChain(checkpoint.model, prepared.states, prepared.transcript.tokens)
-        own = heard_columns(checkpoint, prepared) | {"d_model": chain.width}
         for state in states:
-            table = measure_blocks(chain, wanted, -1 if state == "position" else None, seed=seed)
-            rows += [own | {"state": state} | row for row in table.rows()]
+            rows += block_rows(checkpoint, prepared, chain, state, wanted, seed=seed)
     return pd.DataFrame(rows, columns=list(BLOCK_COLUMNS))
-
-
-def _sizes(blocks: Iterable[int] | None, depth: int) -> list[int]:
-    if blocks is None:
-        return list(range(1, depth + 1))
-    sizes = sorted(set(blocks))
-    for size in sizes:
-        if isinstance(size, bool) or int(size) != size or not 1 <= size <= depth:
-            raise ValueError(f"blocks must be whole numbers of layers in [1, {depth}]; got {size!r}")
-    if not sizes:
-        raise ValueError("blocks must hold at least one block size; got none")
-    return [int(size) for size in sizes]
-
-
-def _layout(size: int, depth: int) -> list[tuple[int, int]]:
-    """First and last layers of the blocks of one size."""
-    return [(first, min(first + size - 1, depth)) for first in range(1, depth + 1, size)]
-
-
-def _position(chain: DecoderChain, sizes: Sequence[int], position: int, seed: int) -> BlockTable:
-    depth = chain.depth
-    wanted = {window for size in sizes for window in _layout(size, depth)}
-    dominant: dict[tuple[int, int], Dominant] = {}
-    injections: dict[tuple[int, int], _Injection] = {}
-    whole = torch.zeros((0, 0))
-    for first, last, product, gram in _position_windows(chain, position, wanted | {(1, depth)}):
-        if (first, last) == (1, depth):
-            whole = gram
-        if (first, last) not in wanted:
-            continue
-        own = dense_dominant(product)
-        along = chain.block_injection(first, last, position).rmatmat(own.u[:, None])[:, 0]
-        dominant[first, last] = own
-        injections[first, last] = _Injection(along, top_of_gram(project_out(gram, own.u)), top_of_gram(gram), True)
-    values = torch.linalg.eigvalsh(0.5 * (whole + whole.T)).flip(0).clamp_min(0.0).sqrt()
-    parts = {}
-    for size in sizes:
-        u = dominant[_layout(size, depth)[-1]].u
-        parts[size] = (math.sqrt(max(0.0, float(u @ whole @ u))), top_of_gram(project_out(whole, u)))
-    exact = leading_triplets(chain.context_jacobian(depth, position), 1, frobenius=False, seed=seed)
-    return BlockTable(
-        blocks=[one for size in sizes for one in _chain_of(size, depth, dominant, injections)],
-        context_norm=float(values[0]),
-        context_sigma2=float(values[1]) if len(values) > 1 else 0.0,
-        context_parts=parts,
-        context_converged=True,
-        exact_norm=float(exact.s[0]),
-        exact_converged=bool(exact.converged[0]),
-    )
-
-
-def _position_windows(
-    chain: DecoderChain, position: int, wanted: set[tuple[int, int]]
-) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """(first, last, A', B' B'^T) of the wanted runs of layers, both (d, d) float64, in the order of `last`.
-
-    One pass along depth that holds 2 L matrices: with X_f = sum_{k=f}^{l-1} P_{l-1:k+1} B_k B_l^T, the Gram matrix of
-    the run f..l is A_l G A_l^T + A_l X_f + (A_l X_f)^T + B_l B_l^T.
-    """
-    row = chain.rows(position).start
-    through: list[Tensor] = []
-    paths: dict[int, Tensor] = {}  # P_{last:first}
-    grams: dict[int, Tensor] = {}
-    for last in range(1, chain.depth + 1):
-        a, out = chain.position_factors(last, position)
-        linear = chain.layers[last - 1]
-        own = out @ linear.context_gram(row) @ out.T
-        cross = torch.zeros_like(a)
-        for first in range(last - 1, 0, -1):
-            shared = through[first - 1] @ chain.layers[first - 1].context_cross_gram(linear, row) @ out.T
-            cross = cross + (shared if first == last - 1 else paths[first + 1] @ shared)
-            if first in grams:
-                carried = a @ cross
-                grams[first] = a @ grams[first] @ a.T + carried + carried.T + own
-        paths = {first: a @ path for first, path in paths.items()} | {last: a}
-        through.append(out)
-        grams[last] = own
-        grams = {first: gram for first, gram in grams.items() if any(f == first and e >= last for f, e in wanted)}
-        for first, gram in grams.items():
-            if (first, last) in wanted:
-                yield first, last, paths[first], gram
-
-
-def _sequence(chain: DecoderChain, sizes: Sequence[int], seed: int) -> BlockTable:
-    depth = chain.depth
-    dominant: dict[tuple[int, int], Dominant] = {}
-    injections: dict[tuple[int, int], _Injection] = {}
-    for (first, last), operator in _sequence_products(chain, sizes):
-        own = krylov_dominant(operator, seed=seed)
-        injection = chain.block_injection(first, last)
-        norm = leading_triplets(injection, 1, frobenius=False, seed=seed)
-        across = leading_triplets(injection.deflate(own.u), 1, start=norm.u, frobenius=False, seed=seed)
-        known = own.converged and bool(norm.converged[0]) and bool(across.converged[0])
-        along = injection.rmatmat(own.u[:, None])[:, 0]
-        dominant[first, last] = own
-        injections[first, last] = _Injection(along, float(across.s[0]), float(norm.s[0]), known)
-    jacobian = chain.context_jacobian(depth)
-    exact = leading_triplets(jacobian, min(2, *jacobian.shape), frobenius=False, seed=seed)
-    converged = bool(exact.converged.all())
-    parts: dict[int, tuple[float, float]] = {}
-    for size in sizes:
-        own = dominant[_layout(size, depth)[-1]]
-        along = float(torch.linalg.vector_norm(jacobian.rmatmat(own.u[:, None]).double()))
-        across = leading_triplets(jacobian.deflate(own.u), 1, start=exact.u, frobenius=False, seed=seed)
-        parts[size] = (along if own.converged else math.nan, float(across.s[0]) if own.converged else math.nan)
-        converged = converged and own.converged and bool(across.converged[0])
-    return BlockTable(
-        blocks=[one for size in sizes for one in _chain_of(size, depth, dominant, injections)],
-        context_norm=float(exact.s[0]),
-        context_sigma2=float(exact.s[1]) if len(exact.s) > 1 else 0.0,
-        context_parts=parts,
-        context_converged=converged,
-        exact_norm=float(exact.s[0]),
-        exact_converged=bool(exact.converged[0]),
-    )
-
-
-def _sequence_products(chain: DecoderChain, sizes: Sequence[int]) -> Iterator[tuple[tuple[int, int], LinearOperator]]:
-    """The wanted runs of layers and their A', dense where the running products of all of them fit."""
-    wanted = sorted({window for size in sizes for window in _layout(size, chain.depth)})
-    starts = len({first for first, _ in wanted})
-    if (starts + 1) * chain.propagator(1).nbytes > _DENSE_BYTES:
-        for first, last in wanted:
-            yield (first, last), chain.block_propagator(first, last)
-        return
-    paths: dict[int, Tensor] = {}
-    for last in range(1, chain.depth + 1):
-        a = chain.propagator(last).materialise(_DENSE_BYTES).matrix
-        paths = {first: a @ path for first, path in paths.items()} | {last: a}
-        paths = {first: path for first, path in paths.items() if any(f == first and e >= last for f, e in wanted)}
-        for first, path in paths.items():
-            if (first, last) in wanted:
-                yield (first, last), DenseOperator(path)
-
-
-def _chain_of(
-    size: int,
-    depth: int,
-    dominant: dict[tuple[int, int], Dominant],
-    injections: dict[tuple[int, int], _Injection],
-) -> list[BlockMeasurement]:
-    """The blocks of one size as a chain: alignments from one to the next, and the coherent parts in their gauge."""
-    layout = _layout(size, depth)
-    paths, parts = [dominant[window] for window in layout], [injections[window] for window in layout]
-    signs, inner = [1.0], [math.nan]
-    for before, own in itertools.pairwise(paths):
-        inner.append(float(own.v @ before.u))
-        signs.append(signs[-1] if inner[-1] >= 0.0 else -signs[-1])
-    known = all(own.converged for own in paths)
-    along = torch.stack([sign * part.along for sign, part in zip(signs, parts, strict=True)])
-    gram = gram64(along, along)
-    coherent = _coherent(gram) if known else [math.nan] * len(layout)
-    blocks = []
-    for index, ((first, last), own, part) in enumerate(zip(layout, paths, parts, strict=True)):
-        alignment = misalignment = math.nan
-        if index and own.converged and paths[index - 1].converged:
-            alignment = min(abs(inner[index]), 1.0)
-            # from the vectors, since sqrt(1 - kappa^2) loses every digit near kappa = 1
-            misalignment = min(float(torch.linalg.vector_norm(paths[index - 1].u - inner[index] * own.v)), 1.0)
-        blocks.append(
-            BlockMeasurement(
-                block=size,
-                index=index + 1,
-                first=first,
-                last=last,
-                sigma=own.sigma,
-                gap=own.gap,
-                bulk_gap=own.bulk_gap,
-                bulk_gap_se=own.bulk_gap_se,
-                alignment=alignment,
-                misalignment=misalignment,
-                gain=own.sigma * alignment,
-                injection_along=math.sqrt(max(0.0, float(gram[index, index]))) if own.converged else math.nan,
-                injection_across=part.across if own.converged else math.nan,
-                injection_norm=part.norm,
-                injection_coherent=coherent[index],
-                propagator_residual=own.residual,
-                propagator_converged=own.converged,
-                injection_converged=part.converged,
-                u=own.u,
-                v=own.v,
-            )
-        )
-    return blocks
-
-
-def _coherent(gram: Tensor) -> list[float]:
-    """c_l = <g_l, w> for the unit w with the largest sum of squares, its sign such that the last block's is >= 0."""
-    values, vectors = torch.linalg.eigh(0.5 * (gram + gram.T))
-    c = vectors[:, -1] * values[-1].clamp_min(0.0).sqrt()
-    return (c if float(c[-1]) >= 0.0 else -c).tolist()

@@ -1,54 +1,24 @@
-"""How the leading subspaces of consecutive layers meet: principal angles, beside what chance gives.
-
-Where the gap xi = sigma_2 / sigma_1 is near 1, u and v are any vectors of a larger space and kappa means little. The
-same question of r directions at once is asked here (T25): with V_l the r leading right singular vectors of A_l and
-U_{l-1} the r leading left ones of A_{l-1}, the singular values of V_l^T U_{l-1} are the cosines of the principal angles
-between the two spaces, and
-
-    overlap = ||V_l^T U_{l-1}||_F^2 / r
-
-in [0, 1] is the share of the one that lies in the other; r = 1 gives kappa and kappa^2. The null is two independent
-uniform r-dimensional subspaces of the same D-dimensional state: overlap has mean r / D and variance
-2 (D - r)^2 / (D^2 (D - 1) (D + 2)) exactly, and its quantiles are sampled from the exact law.
-
-It is the null of nothing but the dimension. For the sequence, whose state is T positions side by side, singular vectors
-keep to a few positions each, and overlaps fall below or rise above this null for that alone: there a model of random
-weights (`empirical.nulls`) is the null to hold them against. At one position random weights follow this law.
-
-A leading subspace has a gap of its own, sigma_{r+1} / sigma_r; where that is near 1 the r-th direction is as arbitrary
-as u was, and it stands beside every angle.
-"""
+"""The subspaces table: how the leading subspaces of consecutive decoder layers meet (T25), one row a layer and rank."""
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from empirical.hearing import check_request, hear, heard_columns
+from empirical.hearing import Prepared, check_request, hear, heard_columns
+from empirical.jacobians.blocks import decoder_position
 from empirical.jacobians.chain import DecoderChain
-from empirical.jacobians.krylov import leading_triplets
 from empirical.jacobians.measurement import State
-from empirical.jacobians.operators import require_finite
+from empirical.jacobians.subspaces import RANKS, measure_subspaces
 from empirical.speech.clips import Clip
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
 
     from empirical.checkpoints.checkpoint import Checkpoint
-
-RANKS = (1, 2, 4, 8)
-NULL_DRAWS = 4000
-NULL_LEVEL = 0.95
 
 SUBSPACE_COLUMNS = (
     *("model", "clip", "condition", "state", "layer", "layers", "d_model", "dimension", "rank"),
@@ -60,210 +30,38 @@ SUBSPACE_COLUMNS = (
 """Columns of the subspaces table, in order."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RandomSubspaces:
-    """Law of the principal angles of two independent uniform r-dimensional subspaces of R^D.
+def subspace_rows(
+    checkpoint: Checkpoint,
+    prepared: Prepared,
+    chain: DecoderChain,
+    state: State,
+    ranks: Sequence[int] | None = None,
+    *,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Rows of the subspaces table of one clip in one state, along depth and by rank.
 
-    The squared cosines are the eigenvalues of G^T G (G^T G + W)^{-1}, G (r, r) standard normal and W Wishart of D - r
-    degrees of freedom: the top block of a Haar frame, made without its D rows.
+    Args:
+        checkpoint: the model, whose name the rows have.
+        prepared: what it heard.
+        chain: its decoder, linearised along that transcript.
+        state: "position", the last one, or "sequence".
+        ranks: r, each at most the state's dimension; by default those of `RANKS` that are.
+        seed: of the iterations' starts and of the null's samples.
 
-    Attributes:
-        dimension, rank: D and r, 1 <= r <= D.
-        overlap: sampled overlaps, ascending.
-        largest: sampled largest cosines, ascending.
-    """
-
-    dimension: int
-    rank: int
-    overlap: NDArray[np.float64]
-    largest: NDArray[np.float64]
-
-    @property
-    def mean(self) -> float:
-        """Mean overlap, r / D exactly."""
-        return self.rank / self.dimension
-
-    @property
-    def sd(self) -> float:
-        """Standard deviation of the overlap, exact.
-
-        For projections p, q onto the two spaces, p - (r/D) I is traceless and symmetric; conjugation by a Haar matrix
-        is irreducible on those, of dimension (D - 1)(D + 2) / 2, so that var tr(p q) is (r (D - r) / D)^2 over that.
-        """
-        d, r = self.dimension, self.rank
-        if r == d:
-            return 0.0
-        return (d - r) / d * math.sqrt(2.0 / ((d - 1) * (d + 2)))
-
-    def chance(self, overlap: float) -> float:
-        """Chance of an overlap at least this large, from the samples, counting the observed one; NaN for NaN.
-
-        Never below 1 / (draws + 1), the least that this many samples can say.
-        """
-        if math.isnan(overlap):
-            return math.nan
-        # a tie up to rounding is one, as where the spaces are the whole state
-        above = len(self.overlap) - int(np.searchsorted(self.overlap, overlap - 1e-12, side="left"))
-        return (1 + above) / (1 + len(self.overlap))
-
-
-@functools.lru_cache(maxsize=64)
-def random_subspaces(dimension: int, rank: int, *, draws: int = NULL_DRAWS, seed: int = 0) -> RandomSubspaces:
-    """Sample the null of `RandomSubspaces`; the same arguments give the same samples.
+    Returns:
+        One dict with `SUBSPACE_COLUMNS` a layer l >= 2 and rank, plain Python values; NaN where unconverged.
 
     Raises:
-        ValueError: unless 1 <= rank <= dimension and draws >= 1.
-    """
-    if not 1 <= rank <= dimension:
-        raise ValueError(f"rank must lie in [1, {dimension}], the state's dimension; got {rank}")
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1; got {draws}")
-    generator = np.random.default_rng([seed, dimension, rank])
-    if rank == dimension:  # both spaces are the whole
-        squares = np.ones((draws, rank))
-    else:
-        inside = generator.standard_normal((draws, rank, rank))
-        inside = np.swapaxes(inside, 1, 2) @ inside
-        outside = _wishart(dimension - rank, rank, draws, generator)
-        # eigenvalues of the symmetric form T^{-1} G^T G T^{-T}, T T^T the sum
-        root = np.linalg.inv(np.linalg.cholesky(inside + outside))
-        squares = np.clip(np.linalg.eigvalsh(root @ inside @ np.swapaxes(root, 1, 2)), 0.0, 1.0)
-    return RandomSubspaces(
-        dimension=dimension,
-        rank=rank,
-        overlap=np.sort(squares.mean(axis=1)),
-        largest=np.sort(np.sqrt(squares[:, -1])),
-    )
-
-
-def _wishart(freedom: int, rank: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """H^T H for H (freedom, rank) standard normal, by Bartlett's triangle where there are rows enough."""
-    if freedom < rank:
-        h = generator.standard_normal((draws, freedom, rank))
-        return np.swapaxes(h, 1, 2) @ h
-    triangle = np.tril(generator.standard_normal((draws, rank, rank)), -1)
-    for i in range(rank):
-        triangle[:, i, i] = np.sqrt(generator.chisquare(freedom - i, draws))
-    return triangle @ np.swapaxes(triangle, 1, 2)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LeadingSpaces:
-    """The leading singular triplets of one propagator.
-
-    Attributes:
-        s: one value more than asked for where there is one, (k,); NaN where unconverged.
-        u, v: left and right vectors, (D, k).
-        residual: of each triplet, relative.
-        converged: (k,) bool.
-    """
-
-    s: Tensor
-    u: Tensor
-    v: Tensor
-    residual: Tensor
-    converged: Tensor
-
-    def boundary_gap(self, rank: int) -> float:
-        """sigma_{r+1} / sigma_r, how well the space of r directions is told from the next; 0 where r is all of them."""
-        if rank == len(self.s):
-            return 0.0
-        return float(self.s[rank] / self.s[rank - 1]) if float(self.s[rank - 1]) > 0.0 else math.nan
-
-
-def leading_spaces(chain: DecoderChain, rank: int, position: int | None = -1, *, seed: int = 0) -> list[LeadingSpaces]:
-    """The `rank` leading triplets, and one more, of every propagator: exact at one position, by iteration of the
-    sequence (position None).
-
-    Raises:
-        ValueError: if rank exceeds the state's dimension.
+        ValueError: if the state or a rank is out of range.
         NonFiniteError: if a propagator is not finite.
     """
-    size = chain.state_size(chain.rows(position))
-    if not 1 <= rank <= size:
-        raise ValueError(f"rank must lie in [1, {size}], the state's dimension; got {rank}")
-    k = min(rank + 1, size)
-    spaces = []
-    for layer in range(1, chain.depth + 1):
-        operator = chain.propagator(layer, position)
-        if position is not None:
-            matrix = require_finite("the propagator", operator.materialise().matrix.double())
-            u, s, vh = torch.linalg.svd(matrix)
-            u, s, v = u[:, :k], s[:k], vh[:k].T
-            forward = torch.linalg.vector_norm(matrix @ v - u * s, dim=0)
-            backward = torch.linalg.vector_norm(matrix.T @ u - v * s, dim=0)
-            residual = torch.maximum(forward, backward) / s.clamp_min(torch.finfo(torch.float64).tiny)
-            spaces.append(LeadingSpaces(s, u, v, residual, torch.ones(k, dtype=torch.bool)))
-            continue
-        found = leading_triplets(operator, k, frobenius=False, seed=seed)
-        spaces.append(LeadingSpaces(found.s, found.u, found.v.double(), found.residual, found.converged))
-    return spaces
-
-
-def principal_cosines(right: Tensor, left: Tensor) -> Tensor:
-    """Cosines of the principal angles between the spaces of two orthonormal frames (D, r), descending, (r,).
-
-    Raises:
-        ValueError: if the frames are not of one shape or their columns not orthonormal.
-    """
-    if right.shape != left.shape or right.ndim != 2:
-        raise ValueError(f"frames must be two (D, r) matrices; got {tuple(right.shape)} and {tuple(left.shape)}")
-    for name, frame in (("right", right), ("left", left)):
-        off = float((frame.T @ frame - torch.eye(frame.shape[1], dtype=frame.dtype, device=frame.device)).abs().max())
-        if not off <= 1e-6:
-            raise ValueError(f"{name} must have orthonormal columns; got a Gram matrix off the identity by {off:.1e}")
-    return torch.linalg.svdvals(right.T @ left).clamp_max(1.0)
-
-
-def subspace_rows(
-    chain: DecoderChain, ranks: Sequence[int] = RANKS, position: int | None = -1, *, seed: int = 0
-) -> list[dict[str, Any]]:
-    """One dict a layer l >= 2 and rank, plain Python values; all measured numbers of a rank are NaN where a triplet of
-    either layer that it needs did not converge.
-
-    Raises:
-        ValueError: if a rank leaves the state's dimension.
-    """
-    dimension = chain.state_size(chain.rows(position))
-    for rank in ranks:
-        if isinstance(rank, bool) or int(rank) != rank or not 1 <= rank <= dimension:
-            raise ValueError(f"ranks must be whole numbers in [1, {dimension}], the state's dimension; got {rank!r}")
-    if not ranks:
-        raise ValueError("ranks must hold at least one rank; got none")
-    spaces = leading_spaces(chain, max(ranks), position, seed=seed)
-    rows = []
-    for index in range(1, len(spaces)):
-        own, before = spaces[index], spaces[index - 1]
-        for rank in ranks:
-            converged = bool(own.converged[:rank].all()) and bool(before.converged[:rank].all())
-            cosines = [math.nan] * rank
-            if converged:
-                cosines = principal_cosines(own.v[:, :rank], before.u[:, :rank]).tolist()
-            overlap = sum(cosine**2 for cosine in cosines) / rank
-            null = random_subspaces(dimension, rank, seed=seed)
-            rows.append(
-                {
-                    "layer": index + 1,
-                    "layers": len(spaces),
-                    "d_model": chain.width,
-                    "dimension": dimension,
-                    "rank": rank,
-                    "overlap": overlap,
-                    "cosines": cosines,
-                    "largest_cosine": cosines[0],
-                    "smallest_cosine": cosines[-1],
-                    "null_overlap": null.mean,
-                    "null_overlap_sd": null.sd,
-                    "null_overlap_high": float(np.quantile(null.overlap, NULL_LEVEL)),
-                    "null_largest_cosine_high": float(np.quantile(null.largest, NULL_LEVEL)),
-                    "chance": null.chance(overlap),
-                    "boundary_gap": own.boundary_gap(rank),
-                    "boundary_gap_before": before.boundary_gap(rank),
-                    "residual": max(float(own.residual[:rank].max()), float(before.residual[:rank].max())),
-                    "converged": converged,
-                }
-            )
-    return rows
+    position = decoder_position(state)
+    if ranks is None:
+        ranks = [rank for rank in RANKS if rank <= chain.state_size(chain.rows(position))]
+    own = heard_columns(checkpoint, prepared) | {"state": state}
+    rows = measure_subspaces(chain, ranks, position, seed=seed)
+    return [{name: (own | row)[name] for name in SUBSPACE_COLUMNS} for row in rows]
 
 
 def subspace_alignment(
@@ -300,11 +98,11 @@ def subspace_alignment(
     """
     wanted = tuple(ranks)
     check_request(conditions, states)
+    for state in states:
+        decoder_position(state)
     rows: list[dict[str, Any]] = []
     for checkpoint, prepared in hear(model, clips, conditions, dtype, seed=seed):
         chain = DecoderChain(checkpoint.model, prepared.states, prepared.transcript.tokens)
-        own = heard_columns(checkpoint, prepared)
         for state in states:
-            position = -1 if state == "position" else None
-            rows += [own | {"state": state} | row for row in subspace_rows(chain, wanted, position, seed=seed)]
+            rows += subspace_rows(checkpoint, prepared, chain, state, wanted, seed=seed)
     return pd.DataFrame(rows, columns=list(SUBSPACE_COLUMNS))

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import theory
-from empirical.blocks import BLOCK_COLUMNS, block_parameters, measure_blocks
+from empirical.blocks import BLOCK_COLUMNS, block_parameters
+from empirical.jacobians.blocks import measure_blocks
 from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.krylov import leading_triplets
 from empirical.jacobians.propagators import measure_position_layers, measure_sequence_layers
@@ -155,7 +156,7 @@ def test_sizes_that_were_asked_for_do_not_depend_on_the_others():
 @pytest.mark.parametrize("budget", [0, 1 << 30])
 def test_sequence_products_composed_or_dense_agree_past_the_dense_case(budget, monkeypatch):
     """288 rows, so that iterations are at work; composed operators where no product may be kept."""
-    monkeypatch.setattr("empirical.blocks._DENSE_BYTES", budget)
+    monkeypatch.setattr("empirical.jacobians.blocks._DENSE_BYTES", budget)
     model = oracle.small_whisper(torch.float64, width=24)
     chain = DecoderChain(model, oracle.encoder_states(model), list(range(1, 13)))
     found = measure_blocks(chain, [2], None)

@@ -10,14 +10,9 @@ import torch
 from scipy import stats
 
 from empirical.jacobians.chain import DecoderChain
-from empirical.subspaces import (
-    SUBSPACE_COLUMNS,
-    leading_spaces,
-    principal_cosines,
-    random_subspaces,
-    subspace_alignment,
-    subspace_rows,
-)
+from empirical.jacobians.random_subspaces import random_subspaces
+from empirical.jacobians.subspaces import leading_spaces, measure_subspaces, principal_cosines
+from empirical.subspaces import SUBSPACE_COLUMNS, subspace_alignment, subspace_rows
 from tests.empirical import jacobian_models as oracle
 from tests.helpers.tiny_whisper import write_tiny_whisper
 
@@ -44,7 +39,7 @@ def dense_propagators(position: int | None) -> list[torch.Tensor]:
 @pytest.mark.parametrize("position", [-1, 2, None])
 def test_cosines_equal_those_of_dense_singular_spaces(position):
     dense = [torch.linalg.svd(a) for a in dense_propagators(position)]
-    rows = subspace_rows(chain_of(), (1, 2, 4), position)
+    rows = measure_subspaces(chain_of(), (1, 2, 4), position)
     assert [(row["layer"], row["rank"]) for row in rows] == [(layer, rank) for layer in (2, 3) for rank in (1, 2, 4)]
     for row in rows:
         layer, rank = row["layer"], row["rank"]
@@ -65,12 +60,12 @@ def test_rank_one_is_the_alignment_of_the_layers_table():
 
     chain = chain_of()
     layers = measure_position_layers(chain)
-    for row, layer in zip(subspace_rows(chain, (1,)), layers[1:], strict=True):
+    for row, layer in zip(measure_subspaces(chain, (1,)), layers[1:], strict=True):
         assert math.isclose(row["largest_cosine"], layer.alignment, abs_tol=1e-12)
 
 
 def test_the_whole_space_meets_itself_and_has_no_spread():
-    row = subspace_rows(chain_of(), (WIDTH,))[0]
+    row = measure_subspaces(chain_of(), (WIDTH,))[0]
     assert math.isclose(row["overlap"], 1.0, rel_tol=1e-12)
     assert row["null_overlap"] == 1.0 and row["null_overlap_sd"] == 0.0 and row["boundary_gap"] == 0.0
     assert row["chance"] == 1.0
@@ -132,7 +127,7 @@ def test_the_null_depends_on_its_seed_alone():
 
 
 def test_an_unconverged_space_gives_no_angle(monkeypatch):
-    from empirical import subspaces
+    from empirical.jacobians import subspaces
     from empirical.jacobians.krylov import leading_triplets
 
     calls = []
@@ -142,7 +137,7 @@ def test_an_unconverged_space_gives_no_angle(monkeypatch):
         return leading_triplets(operator, k, tolerance=1e-300 if len(calls) == 2 else None, **options)
 
     monkeypatch.setattr(subspaces, "leading_triplets", refuse_the_second)
-    rows = subspace_rows(chain_of(depth=4), (1, 2), None)
+    rows = measure_subspaces(chain_of(depth=4), (1, 2), None)
     for row in rows:
         touched = row["layer"] in (2, 3)  # the second layer's left space meets the third's right one
         assert row["converged"] is not touched
@@ -172,6 +167,8 @@ def test_table_has_one_row_a_layer_and_rank(tmp_path):
     assert len(table) == 2 * 2 * 2 * 2
     assert table["overlap"].between(0.0, 1.0).all() and table["converged"].all()
     assert (table["dimension"] == np.where(table["state"] == "position", 16, 16 * table["n_tokens"])).all()
+    with pytest.raises(ValueError, match=r"states? must be of"):
+        subspace_alignment(directory, clips, states=("frame",))  # type: ignore[arg-type]
     again = subspace_alignment(directory, clips[:1], (1, 2), states=("position",))
     first = table[(table["clip"] == "a") & (table["state"] == "position")].reset_index(drop=True)
     assert again["overlap"].equals(first["overlap"])
@@ -180,8 +177,32 @@ def test_table_has_one_row_a_layer_and_rank(tmp_path):
 def test_bad_arguments_are_named():
     chain = chain_of()
     with pytest.raises(ValueError, match=r"ranks must be whole numbers in \[1, 12\].*got 13"):
-        subspace_rows(chain, (1, 13))
+        measure_subspaces(chain, (1, 13))
     with pytest.raises(ValueError, match="at least one rank"):
-        subspace_rows(chain, ())
+        measure_subspaces(chain, ())
     with pytest.raises(ValueError, match=r"rank must lie in \[1, 4\]"):
         random_subspaces(4, 5)
+
+
+def test_rows_of_a_chain_at_hand_are_those_of_the_table(tmp_path):
+    import soundfile
+
+    from empirical.blocks import BLOCK_COLUMNS, block_parameters, block_rows
+    from empirical.hearing import hear
+
+    directory = write_tiny_whisper(tmp_path / "model")
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(7).standard_normal(16_000), 16_000)
+    ((checkpoint, prepared),) = hear(directory, [tmp_path / "a.wav"], ["clean"], "float64", seed=3)
+    chain = DecoderChain(checkpoint.model, prepared.states, prepared.transcript.tokens)
+    before = chain.products
+    rows = subspace_rows(checkpoint, prepared, chain, "position", seed=3)
+    assert chain.products > before and list(rows[0]) == list(SUBSPACE_COLUMNS)
+    assert {row["rank"] for row in rows} == {1, 2, 4, 8}
+    table = subspace_alignment(directory, [tmp_path / "a.wav"], seed=3)
+    assert [row["cosines"] for row in rows] == table["cosines"].tolist()
+    blocks = block_rows(checkpoint, prepared, chain, "position", seed=3)
+    assert list(blocks[0]) == list(BLOCK_COLUMNS)
+    again = block_parameters(directory, [tmp_path / "a.wav"], seed=3)
+    assert [row["sigma"] for row in blocks] == again["sigma"].tolist()
+    with pytest.raises(ValueError, match="state must be of the decoder"):
+        block_rows(checkpoint, prepared, chain, "frame")  # type: ignore[arg-type]
