@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from empirical.checkpoints.checkpoint import Checkpoint
-from empirical.hearing import as_checkpoint, check_request, hear
+from empirical.hearing import TokensFrom, as_checkpoint, check_request, check_tokens_from, hear
 from empirical.jacobians.measurement import State
 from empirical.speech.clips import Clip
 from empirical.task import LAYER_COLUMNS, layer_rows
@@ -27,6 +27,8 @@ def analyze(
     dtype: str = "float64",
     *,
     seed: int = 0,
+    tokens: TokensFrom = "own",
+    max_tokens: int | None = None,
     on_error: Literal["raise", "quarantine"] = "raise",
 ) -> pd.DataFrame:
     """Propagators, injections and context Jacobians of a Whisper decoder on clips, layer by layer.
@@ -42,7 +44,11 @@ def analyze(
         k: leading singular values of each context Jacobian, at most d.
         dtype: "float32" or "float64", of the model and of all products.
         seed: of the stresses and of the iterations' starts.
-        on_error: "quarantine" leaves out a clip whose audio or stress fails and lists it in `attrs["quarantine"]`.
+        tokens: "own" measures along the model's own greedy transcript, "reference" along the clip's reference, every
+            model and condition then on the same tokens; the column `tokens_from` says which.
+        max_tokens: most tokens that a transcript may have beside its prompt; by default as `transcribe`'s.
+        on_error: "quarantine" leaves out a clip whose audio, stress or reference fails and lists it in
+            `attrs["quarantine"]`.
 
     Returns:
         One row per clip x condition x state x layer, with `LAYER_COLUMNS`. A singular value that did not converge is
@@ -50,20 +56,28 @@ def analyze(
         `attrs["checkpoint"]` says which weights were measured, and what loading did: ref, sha256, commit, notes.
 
     Raises:
-        AudioError, StressError: for the first clip that fails, unless on_error="quarantine".
+        AudioError, StressError, ReferenceTokensError: for the first clip that fails, unless on_error="quarantine".
         CheckpointError: if the model cannot be loaded.
         ValueError: if another argument is out of range.
     """
     if on_error not in ("raise", "quarantine"):
         raise ValueError(f"on_error must be 'raise' or 'quarantine'; got {on_error!r}")
     check_request(conditions, states)
+    check_tokens_from(tokens)
     checkpoint = as_checkpoint(model, dtype)
     width = checkpoint.model.config.d_model
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= width:
         raise ValueError(f"k must lie in [1, {width}], the state's dimension at one position; got {k!r}")
     quarantine: list[dict[str, str]] = []
     heard = hear(
-        checkpoint, clips, conditions, dtype, seed=seed, quarantine=None if on_error == "raise" else quarantine
+        checkpoint,
+        clips,
+        conditions,
+        dtype,
+        seed=seed,
+        tokens=tokens,
+        max_tokens=max_tokens,
+        quarantine=None if on_error == "raise" else quarantine,
     )
     rows = [row for _, prepared in heard for state in states for row in layer_rows(checkpoint, prepared, state, k=k)]
     table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
 from empirical.checkpoints.checkpoint import DTYPES, Checkpoint, from_model, load_checkpoint
 from empirical.jacobians.measurement import STATES, State
+from empirical.recognition.reference import ReferenceTokensError, reference_tokens
 from empirical.recognition.transcribe import Transcript, encode, encoder_states, transcribe
 from empirical.speech.audio import AudioError, load_audio
 from empirical.speech.clips import Clip, find_clips
@@ -21,6 +22,10 @@ from empirical.speech.stress import PoolClip, StressError, StressResult, apply, 
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
+
+TokensFrom = Literal["own", "reference"]
+TOKENS_FROM: tuple[TokensFrom, ...] = ("own", "reference")
+"""Tokens along which everything is measured: the model's own greedy transcript, or the reference, teacher-forced."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +37,9 @@ class Prepared:
         condition: name of the stress.
         seed: of the stress.
         stressed: samples and what was done to them.
-        transcript: the model's own greedy transcript, along which everything is measured.
+        transcript: the model's own greedy transcript.
+        tokens: decoder input ids along which everything is measured, prompt included.
+        tokens_from: "own", those of the transcript, or "reference", the prompt and the reference's.
         features: log-mel, (1, mels, frames).
         states: encoder states E, (1, S, d).
     """
@@ -42,32 +49,70 @@ class Prepared:
     seed: int
     stressed: StressResult
     transcript: Transcript
+    tokens: tuple[int, ...]
+    tokens_from: TokensFrom
     features: Tensor
     states: Tensor
 
 
 def prepare(
-    checkpoint: Checkpoint, clip: Clip, condition: str, *, seed: int = 0, pool: Sequence[PoolClip] = ()
+    checkpoint: Checkpoint,
+    clip: Clip,
+    condition: str,
+    *,
+    seed: int = 0,
+    pool: Sequence[PoolClip] = (),
+    tokens: TokensFrom = "own",
+    max_tokens: int | None = None,
 ) -> Prepared:
     """Load, stress, encode and transcribe one clip.
+
+    Args:
+        checkpoint: the model.
+        clip: the utterance.
+        condition: one of `STRESSORS`.
+        seed: of the stress.
+        pool: utterances that a mix may take from.
+        tokens: of `TOKENS_FROM`, along which it is to be measured.
+        max_tokens: most tokens that the transcript may have beside its prompt; see `transcribe`.
 
     Raises:
         AudioError: if the file is not usable audio.
         StressError: if the condition is unknown or cannot be applied.
+        ReferenceTokensError: if it is to be forced along a reference that it does not have, or that has no tokens.
+        ValueError: if `tokens` or `max_tokens` is out of range.
     """
+    check_tokens_from(tokens)
     kind = stressor(condition)
     samples = load_audio(clip.path)
     stressed = apply(kind, samples, utterance=clip.name, seed=seed, pool=pool, speaker=clip.speaker)
     features, _ = encode(checkpoint, stressed.samples)
+    states = encoder_states(checkpoint, features)
+    transcript = transcribe(checkpoint, stressed.samples, max_new_tokens=max_tokens, states=states)
+    along = transcript.tokens
+    if tokens == "reference":
+        along = reference_tokens(checkpoint, clip.reference, along[: transcript.prompt_tokens])
     return Prepared(
         clip=clip,
         condition=condition,
         seed=seed,
         stressed=stressed,
-        transcript=transcribe(checkpoint, stressed.samples),
+        transcript=transcript,
+        tokens=along,
+        tokens_from=tokens,
         features=features,
-        states=encoder_states(checkpoint, features),
+        states=states,
     )
+
+
+def check_tokens_from(tokens: str) -> None:
+    """Refuse an unknown choice of tokens.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if tokens not in TOKENS_FROM:
+        raise ValueError(f"tokens must be one of {', '.join(TOKENS_FROM)}; got {tokens!r}")
 
 
 def check_request(conditions: Sequence[str], states: Sequence[State]) -> None:
@@ -92,6 +137,8 @@ def hear(
     dtype: str,
     *,
     seed: int = 0,
+    tokens: TokensFrom = "own",
+    max_tokens: int | None = None,
     quarantine: list[dict[str, str]] | None = None,
 ) -> Iterator[tuple[Checkpoint, Prepared]]:
     """The checkpoint with each clip under each condition, in order; arguments as of `analyze`.
@@ -100,7 +147,7 @@ def hear(
         quarantine: takes what cannot be heard, by clip and condition, with its reason; None raises it.
 
     Raises:
-        AudioError, StressError: for the first clip that fails, unless there is a quarantine.
+        AudioError, StressError, ReferenceTokensError: for the first clip that fails, unless there is a quarantine.
         CheckpointError: if the model cannot be loaded.
         ValueError: if another argument is out of range.
     """
@@ -110,15 +157,19 @@ def hear(
     for clip in chosen:
         for condition in conditions:
             try:
-                yield checkpoint, prepare(checkpoint, clip, condition, seed=seed, pool=pool)
-            except (AudioError, StressError) as error:
+                prepared = prepare(
+                    checkpoint, clip, condition, seed=seed, pool=pool, tokens=tokens, max_tokens=max_tokens
+                )
+            except (AudioError, StressError, ReferenceTokensError) as error:
                 if quarantine is None:
                     raise
                 quarantine.append({"clip": clip.name, "condition": condition, "code": error.code, "detail": str(error)})
+                continue
+            yield checkpoint, prepared
 
 
 def heard_columns(checkpoint: Checkpoint, prepared: Prepared) -> dict[str, Any]:
-    """What names a row: model, clip, condition, and the transcript along which everything is measured."""
+    """What names a row: model, clip, condition, what the model said, and the tokens along which it is measured."""
     transcript = prepared.transcript
     return {
         "model": checkpoint.name,
@@ -126,8 +177,9 @@ def heard_columns(checkpoint: Checkpoint, prepared: Prepared) -> dict[str, Any]:
         "condition": prepared.condition,
         "transcript": transcript.text,
         "truncated": transcript.truncated,
-        "tokens": [int(token) for token in transcript.tokens],
-        "n_tokens": len(transcript.tokens),
+        "tokens": [int(token) for token in prepared.tokens],
+        "n_tokens": len(prepared.tokens),
+        "tokens_from": prepared.tokens_from,
         "dtype": checkpoint.dtype,
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from empirical.activations import capture
 from empirical.checkpoints.checkpoint import Checkpoint
-from empirical.hearing import Prepared, heard_columns, prepare
+from empirical.hearing import Prepared, TokensFrom, heard_columns, prepare
 from empirical.jacobians.measurement import State, measure_decoder
 from empirical.recognition.transcribe import word_errors
 from empirical.speech.clips import Clip
@@ -23,7 +23,8 @@ from empirical.speech.stress import PoolClip
 from observables import covariance_eigenvalues, effective_rank, kirchhoff_index, spectral_alpha
 
 LAYER_COLUMNS = (
-    *("model", "clip", "condition", "state", "layer", "layers", "d_model", "tokens", "n_tokens", "transcript"),
+    *("model", "clip", "condition", "state", "layer", "layers", "d_model", "tokens", "n_tokens"),
+    *("tokens_from", "transcript"),
     *("truncated", "dtype", "sigma", "gap", "bulk_gap", "bulk_gap_se", "alignment", "misalignment", "gain"),
     *("injection_along", "injection_across", "injection_norm"),
     *("propagator_residual", "propagator_converged", "injection_converged"),
@@ -54,6 +55,8 @@ def measure_task(
     k: int = 8,
     seed: int = 0,
     pool: Sequence[PoolClip] = (),
+    tokens: TokensFrom = "own",
+    max_tokens: int | None = None,
     with_clip: bool | None = None,
 ) -> TaskRecords:
     """Measure one model x clip x condition x state.
@@ -66,14 +69,17 @@ def measure_task(
         k: leading singular values of each context Jacobian.
         seed: of the stress and of the iterations' starts.
         pool: utterances that a mix may take from.
+        tokens: "own" measures along the model's own greedy transcript, "reference" along the clip's reference.
+        max_tokens: most tokens that the transcript may have beside its prompt; by default as `transcribe`'s.
         with_clip: also write what belongs to the clip and not to a state; by default in the position state.
 
     Raises:
         AudioError, StressError: if the clip cannot be used, or the stress not be put on it.
-        ValueError: if state or k is out of range.
+        ReferenceTokensError: if it is to be measured along a reference that it does not have.
+        ValueError: if another argument is out of range.
         NonFiniteError: if the model gives anything that is not finite.
     """
-    prepared = prepare(checkpoint, clip, condition, seed=seed, pool=pool)
+    prepared = prepare(checkpoint, clip, condition, seed=seed, pool=pool, tokens=tokens, max_tokens=max_tokens)
     layers = layer_rows(checkpoint, prepared, state, k=k)
     if not (state == "position" if with_clip is None else with_clip):
         return TaskRecords(clips=[], layers=layers, activations=[])
@@ -84,8 +90,7 @@ def measure_task(
 
 def layer_rows(checkpoint: Checkpoint, prepared: Prepared, state: State, *, k: int) -> list[dict[str, Any]]:
     """Rows of the layers table, one a layer."""
-    transcript = prepared.transcript
-    measured = measure_decoder(checkpoint.model, prepared.states, transcript.tokens, state, k, seed=prepared.seed)
+    measured = measure_decoder(checkpoint.model, prepared.states, prepared.tokens, state, k, seed=prepared.seed)
     own = heard_columns(checkpoint, prepared)
     return [{name: (own | row)[name] for name in LAYER_COLUMNS} for row in measured.rows()]
 
@@ -123,7 +128,7 @@ def clip_row(checkpoint: Checkpoint, prepared: Prepared) -> dict[str, Any]:
 
 def activation_rows(checkpoint: Checkpoint, prepared: Prepared) -> list[dict[str, Any]]:
     """Rows of the activations table: each component of each layer, with this clip's own proxies over ten modes."""
-    captured = capture(checkpoint, prepared.states, prepared.transcript.tokens)
+    captured = capture(checkpoint, prepared.states, prepared.tokens)
     rows = []
     for (component, layer), x in captured.items():
         eigenvalues = covariance_eigenvalues(x) if len(x) > 1 else np.zeros(0)

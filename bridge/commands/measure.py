@@ -30,6 +30,11 @@ Full = Annotated[bool | None, typer.Option("--full", help="Sequence state of eve
 Seed = Annotated[int | None, typer.Option(help="Seed of stresses and estimates. Default: 0.")]
 Leading = Annotated[int | None, typer.Option("--k", help="Leading singular values of each Jacobian. Default: 8.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 or float64. Default: float32.")]
+Tokens = Annotated[
+    str | None,
+    typer.Option(help="own: along each model's own transcript (default); reference: along the reference, forced."),
+]
+MaxTokens = Annotated[int | None, typer.Option(help="Most tokens a transcript may have. Default: 128.")]
 Nulls = Annotated[int | None, typer.Option(help="Draws of each null model, for models that ship none. Default: 0.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; the numbers do not depend on it. Default: 2 at most.")]
 Config = Annotated[Path | None, typer.Option(help="YAML file of these options; the command line wins.")]
@@ -51,6 +56,8 @@ def run(
     seed: Seed = None,
     k: Leading = None,
     dtype: Dtype = None,
+    tokens: Tokens = None,
+    max_tokens: MaxTokens = None,
     nulls: Nulls = None,
     workers: Workers = None,
     config: Config = None,
@@ -76,6 +83,8 @@ def measure(
     seed: Seed = None,
     k: Leading = None,
     dtype: Dtype = None,
+    tokens: Tokens = None,
+    max_tokens: MaxTokens = None,
     nulls: Nulls = None,
     workers: Workers = None,
     config: Config = None,

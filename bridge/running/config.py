@@ -24,6 +24,9 @@ SEQUENCE_CONDITIONS = ("clean", "noise")
 
 DTYPES = ("float32", "float64")
 
+TOKENS = ("own", "reference")
+"""Tokens along which a run may measure (empirical.hearing.TOKENS_FROM)."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -41,6 +44,8 @@ class RunConfig:
         seed: seed of the stresses and of the randomised estimates.
         k: number of leading singular triplets of each context Jacobian.
         dtype: arithmetic of the models, "float32" or "float64".
+        tokens: what everything is measured along: each model's "own" transcript, or the "reference", teacher-forced.
+        max_tokens: most tokens that a transcript may have beside its prompt; None means 128, or the model's limit.
         nulls: draws of each null model measured for models that ship none; 0 means none.
         workers: processes; None means two, or one on a single core.
     """
@@ -56,16 +61,21 @@ class RunConfig:
     seed: int = 0
     k: int = 8
     dtype: str = "float32"
+    tokens: str = "own"
+    max_tokens: int | None = None
     nulls: int = 0
     workers: int | None = None
 
 
-RESULT_KEYS = ("limit", "conditions", "states", "sequence_clips", "full", "seed", "k", "dtype", "nulls")
+RESULT_KEYS = (
+    *("limit", "conditions", "states", "sequence_clips", "full", "seed", "k", "dtype", "tokens", "max_tokens"),
+    "nulls",
+)
 """Settings that decide the numbers; models and clips decide them too and are compared by their hashes."""
 
-_LEAST = {"limit": 1, "sequence_clips": 0, "seed": 0, "k": 1, "nulls": 0, "workers": 1}
+_LEAST = {"limit": 1, "sequence_clips": 0, "seed": 0, "k": 1, "max_tokens": 1, "nulls": 0, "workers": 1}
 _MOST = 2**63 - 1  # what the records, and the generators behind them, can hold
-_OPTIONAL = frozenset({"limit", "workers", "audio", "out"})
+_OPTIONAL = frozenset({"limit", "max_tokens", "workers", "audio", "out"})
 _KNOWN = tuple(field.name for field in fields(RunConfig))
 
 
@@ -166,8 +176,9 @@ def _checked(name: str, value: Any) -> Any:
         raise ConfigError(f"{option} must be text; got {value!r}")
     if not str(value).strip():
         raise ConfigError(f"{option} must not be empty; got {value!r}")
-    if name == "dtype" and value not in DTYPES:
-        raise ConfigError(f"{option} must be one of {', '.join(DTYPES)}; got {value!r}")
+    allowed = {"dtype": DTYPES, "tokens": TOKENS}.get(name)
+    if allowed is not None and value not in allowed:
+        raise ConfigError(f"{option} must be one of {', '.join(allowed)}; got {value!r}")
     return str(value)
 
 

@@ -22,6 +22,9 @@ POOL_FILES = 256
 JOBS = "bridge.running.jobs"
 """Module whose functions the workers call."""
 
+PROMPT_ROOM = 4
+"""Positions that a transcript leaves to its prompt (empirical.recognition.transcribe)."""
+
 _GATE_BATCH = 8
 _IDENTITY = ("name", "sha256", "d_model", "encoder_layers", "decoder_layers", "vocabulary")
 
@@ -38,6 +41,7 @@ class ModelInput:
         positions: encoder positions of the full window.
         window_s: longest audio it takes, seconds.
         notes: codes of what was done on loading (empirical.checkpoints), "upcast:float16" or "commit:HASH" say.
+        decoder_positions: most tokens that its decoder takes, prompt included.
     """
 
     name: str
@@ -52,6 +56,7 @@ class ModelInput:
     positions: int
     window_s: float
     notes: tuple[str, ...] = ()
+    decoder_positions: int = 448
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
 
     Raises:
         ModelError: if a checkpoint cannot be loaded.
-        ConfigError: if a model is too narrow for the singular values asked for.
+        ConfigError: if a model is too narrow for the singular values asked for, or too short for the tokens.
         NoUsableAudioError: if no file passes the gate.
     """
     arguments = {"models": config.model, "audio": config.audio}
@@ -121,6 +126,10 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
     narrow = min(models, key=lambda model: model.d_model)
     if config.k > narrow.d_model:
         raise ConfigError(f"k must be at most {narrow.d_model}, the width of {narrow.name}; got {config.k}")
+    shortest = min(models, key=lambda model: model.decoder_positions)
+    most = shortest.decoder_positions - PROMPT_ROOM
+    if config.max_tokens is not None and config.max_tokens > most:
+        raise ConfigError(f"max-tokens must be at most {most}, the room in {shortest.name}; got {config.max_tokens}")
     usable, refused = _gate(pool, clips, config)
     quarantine = [{**bad, "stage": "scan"} for bad in listed["rejected"]] + refused
     if not usable:
@@ -136,13 +145,18 @@ def make_settings(config: RunConfig, inputs: Inputs) -> dict[str, Any]:
     Where things lie is left out, so that a moved data set or another spelling of a path is the same run.
     """
     options = {name: getattr(config, name) for name in RESULT_KEYS}
+    forced = config.tokens == "reference"
     mixed = [(clip.name, clip.speaker, clip.sha256) for clip in inputs.pool] if "mix" in config.conditions else []
     settings = {
         "schema_version": SETTINGS_SCHEMA,
         "spi": versions()["spi"],
         "models": [{key: getattr(model, key) for key in _IDENTITY} for model in inputs.models],
         **options,
-        "clips": [{"name": clip.name, "sha256": clip.sha256, "speaker": clip.speaker} for clip in inputs.clips],
+        "clips": [
+            {"name": clip.name, "sha256": clip.sha256, "speaker": clip.speaker}
+            | ({"reference": clip.reference} if forced else {})
+            for clip in inputs.clips
+        ],
         "pool": hashlib.sha256(json.dumps(mixed).encode()).hexdigest(),
     }
     return json.loads(json.dumps(settings))

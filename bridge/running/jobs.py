@@ -72,7 +72,7 @@ def inspect_model(reference: str, dtype: str) -> dict[str, Any]:
 
     Returns:
         name, reference, sha256, d_model, encoder_layers, decoder_layers, heads, mels, vocabulary, positions,
-        window_s and notes.
+        window_s, notes and decoder_positions.
 
     Raises:
         CheckpointError: if it cannot be loaded; the message says why.
@@ -92,6 +92,7 @@ def inspect_model(reference: str, dtype: str) -> dict[str, Any]:
         "positions": int(config.max_source_positions),
         "window_s": float(checkpoint.window_s),
         "notes": list(checkpoint.notes),
+        "decoder_positions": int(config.max_target_positions),
     }
 
 
@@ -140,6 +141,8 @@ def measure(run_directory: str, settings: str, task: Task) -> Part:
         k=inputs["k"],
         seed=inputs["seed"],
         pool=_pool(run_directory),
+        tokens=inputs["tokens"],
+        max_tokens=inputs["max_tokens"],
         with_clip=task.state == inputs["states"][0],
     )
     tables = {"clips": records.clips, "layers": records.layers, "activations": records.activations}

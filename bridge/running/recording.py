@@ -20,7 +20,7 @@ from bridge.running.store import Part, RunStore, write_json, write_lines, write_
 from bridge.running.tasks import NullTask, Task
 from bridge.running.timing import Stopwatch
 
-QUARANTINED = frozenset({"AudioError", "StressError"})
+QUARANTINED = frozenset({"AudioError", "StressError", "ReferenceTokensError"})
 """Exceptions that speak of a sample, not of the software: their task is quarantined, with any other one it failed."""
 
 _TASKS = pa.schema(
@@ -67,7 +67,7 @@ class Outcomes:
                 "path": paths[task.clip],
                 "code": failure.code,
                 "detail": failure.detail or failure.message,
-                "stage": task.condition if failure.type == "StressError" else "load",
+                "stage": {"StressError": task.condition, "ReferenceTokensError": "tokens"}.get(failure.type, "load"),
             }
         else:
             self.failures[reply.key] = {
@@ -105,6 +105,8 @@ def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Se
             "seed": config.seed,
             "dtype": config.dtype,
             "states": list(config.states),
+            "tokens": config.tokens,
+            "max_tokens": config.max_tokens,
         },
     )
     path = store.root / "provenance.json"

@@ -46,6 +46,7 @@ LAYERS: dict[str, pa.DataType] = {
     "d_model": _WHOLE,
     "tokens": pa.list_(_WHOLE),
     "n_tokens": _WHOLE,
+    "tokens_from": _TEXT,
     "transcript": _TEXT,
     "truncated": _YES,
     "dtype": _TEXT,

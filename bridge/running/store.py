@@ -26,7 +26,7 @@ from bridge.errors import OtherSettingsError
 from bridge.running.provenance import file_sha256
 from bridge.running.schema import to_table
 
-SETTINGS_SCHEMA = 1
+SETTINGS_SCHEMA = 2
 _TEMPORARY = ".partial-"
 _METADATA_KEY = b"spi"
 

@@ -104,6 +104,7 @@ def transcribe(
     *,
     max_new_tokens: int | None = None,
     language: str | None = None,
+    states: torch.Tensor | None = None,
 ) -> Transcript:
     """Transcribe the first window of a clip, greedily and without timestamps.
 
@@ -115,13 +116,14 @@ def transcribe(
         samples: (n,) float at 16 kHz, finite.
         max_new_tokens: most tokens to generate; by default 128, or as many as the model has positions for.
         language: overrides the checkpoint's own choice ("en").
+        states: encoder states of these samples where they are there already, (1, S, d), as `encoder_states` gives them.
 
     Raises:
         ValueError: as `encode`, or if `max_new_tokens` is not between 1 and the model's positions less the prompt's 4.
     """
-    features, truncated = encode(checkpoint, samples)
     limit = _limit(checkpoint, max_new_tokens)
-    states = encoder_states(checkpoint, features)
+    if states is None:
+        states = encoder_states(checkpoint, encode(checkpoint, samples)[0])
     sequence, scores = _generate(checkpoint, states, limit, language)
     generated = sequence[len(sequence) - len(scores) :]
     log_probs = tuple(float(F.log_softmax(row, dim=-1)[token]) for row, token in zip(scores, generated, strict=True))
@@ -135,7 +137,7 @@ def transcribe(
         avg_logprob=math.fsum(log_probs) / len(log_probs),
         no_speech_prob=_no_speech(checkpoint, states),
         compression_ratio=_compression_ratio(text),
-        truncated=truncated,
+        truncated=len(samples) > checkpoint.window_samples,
         duration_s=len(samples) / SAMPLE_RATE_HZ,
         log_probs=log_probs,
         ended=ended,
