@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -57,6 +58,51 @@ def train_one(
     except (ValueError, RenderError) as error:
         raise ConfigError(str(error)) from error
     typer.echo(json.dumps({**asdict(made), "path": str(made.path)}, indent=2) if as_json else str(made.path))
+
+
+@organism.command("random")
+def random_one(
+    name: Annotated[str, typer.Argument(help="A published Whisper: tiny, small, turbo, large-v3, distil-small.en.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint directory to make.", show_default=False)],
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the weights.")] = 0,
+    dtype: Annotated[str, typer.Option(help="float32 or float16, on disk; loaded as any other.")] = "float32",
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Checkpoint directory whose tokenizer is used. Default: a bundled organism's.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say the size, and write nothing.")] = False,
+) -> None:
+    """Writes random weights at the dimensions of a published Whisper: not that model, but its size, time and memory."""
+    from empirical.checkpoints.published import find_published, parameter_count, stored_bytes, write_random_checkpoint
+
+    try:
+        dimensions = find_published(name)
+        size, count = stored_bytes(dimensions, dtype), parameter_count(dimensions)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    said = (
+        f"{dimensions.name}: {count:,} parameters, {dimensions.encoder_layers}+{dimensions.decoder_layers} layers of "
+        f"{dimensions.width}; {_gigabytes(size)} on disk as {dtype}, {_gigabytes(4 * count)} of memory to draw them"
+    )
+    typer.echo(said, err=not dry_run)
+    if dry_run:
+        return
+    try:
+        existing = next(path for path in (out, *out.resolve().parents) if path.exists())
+        if existing == out:
+            raise OtherSettingsError(f"{out} exists; choose another --out")
+        free = shutil.disk_usage(existing).free
+        if free < size:
+            raise OtherSettingsError(f"{out} needs {_gigabytes(size)}; {_gigabytes(free)} are free there")
+        made = write_random_checkpoint(name, out, seed, dtype=dtype, tokenizer=tokenizer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise OtherSettingsError(f"{out} cannot be written: {error.strerror or error}") from error
+    typer.echo(str(made))
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"
 
 
 def nulls(

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from empirical.checkpoints.checkpoint import Checkpoint, quiet_transformers
+from empirical.checkpoints.checkpoint import Checkpoint
+from empirical.checkpoints.published import random_model
 from empirical.jacobians.operators import require_finite
 
 KINDS = ("random_weights", "shuffled_layers", "random_singular_vectors")
@@ -47,13 +48,8 @@ def random_weights(checkpoint: Checkpoint, seed: int) -> Checkpoint:
 
     The same seed gives the same weights; the global random state is left as it was.
     """
-    from transformers import WhisperForConditionalGeneration
-
-    with torch.random.fork_rng(devices=[]), quiet_transformers():
-        torch.manual_seed(seed)
-        # Drawn in float32 whatever the checkpoint's dtype, so that a seed names one set of weights.
-        model: Any = WhisperForConditionalGeneration(copy.deepcopy(checkpoint.model.config))
-    model = model.to(dtype=checkpoint.model.dtype)
+    # Drawn in float32 whatever the checkpoint's dtype, so that a seed names one set of weights.
+    model: Any = random_model(checkpoint.model.config, seed).to(dtype=checkpoint.model.dtype)
     model.set_attn_implementation("eager")
     return checkpoint.with_model(model, f"null:random_weights:{seed}")
 
