@@ -11,7 +11,7 @@ import pandas as pd
 from empirical.hearing import Prepared, check_request, hear, heard_columns
 from empirical.jacobians.blocks import decoder_position, measure_blocks
 from empirical.jacobians.chain import DecoderChain
-from empirical.jacobians.measurement import State
+from empirical.jacobians.measurement import ChainMeasurement, State
 from empirical.speech.clips import Clip
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ BLOCK_COLUMNS = (
 """Columns of the blocks table, in order."""
 
 
+def task_blocks(depth: int, state: State) -> list[int]:
+    """Block sizes that a run measures: all of them at one position, where they are dense algebra; for the sequence,
+    where each block takes iterations, 1, 2, 4, ... up to L / 2 (beyond it a block is no prediction, T17)."""
+    if state == "position":
+        return list(range(1, depth + 1))
+    return [2**power for power in range(max(1, depth // 2).bit_length())]
+
+
 def block_rows(
     checkpoint: Checkpoint,
     prepared: Prepared,
@@ -38,6 +46,7 @@ def block_rows(
     state: State,
     blocks: Iterable[int] | None = None,
     *,
+    measured: ChainMeasurement | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Rows of the blocks table of one clip in one state, by block size and then along depth.
@@ -47,7 +56,8 @@ def block_rows(
         prepared: what it heard.
         chain: its decoder, linearised along that transcript.
         state: "position", the last one, or "sequence".
-        blocks: block sizes m, 1 <= m <= L; by default all of them.
+        blocks: block sizes m, 1 <= m <= L; by default `task_blocks`.
+        measured: what the task has measured of this chain in this state; its layers and its J_L are not measured again.
         seed: of the iterations' starts.
 
     Returns:
@@ -57,7 +67,17 @@ def block_rows(
         ValueError: if the state or a block size is out of range.
         NonFiniteError: if anything measured is not finite.
     """
-    table = measure_blocks(chain, blocks, decoder_position(state), seed=seed)
+    position = decoder_position(state)
+    if measured is not None and measured.state != state:
+        raise ValueError(f"measured must be of the {state} state; got that of {measured.state}")
+    table = measure_blocks(
+        chain,
+        task_blocks(chain.depth, state) if blocks is None else blocks,
+        position,
+        layers=None if measured is None else measured.layers,
+        context=None if measured is None else measured.contexts[-1].triplets,
+        seed=seed,
+    )
     own = heard_columns(checkpoint, prepared) | {"d_model": chain.width, "state": state}
     return [{name: (own | row)[name] for name in BLOCK_COLUMNS} for row in table.rows()]
 
@@ -101,5 +121,6 @@ def block_parameters(
     for checkpoint, prepared in hear(model, clips, conditions, dtype, seed=seed):
         chain = DecoderChain(checkpoint.model, prepared.states, prepared.transcript.tokens)
         for state in states:
-            rows += block_rows(checkpoint, prepared, chain, state, wanted, seed=seed)
+            sizes = range(1, chain.depth + 1) if wanted is None else wanted
+            rows += block_rows(checkpoint, prepared, chain, state, sizes, seed=seed)
     return pd.DataFrame(rows, columns=list(BLOCK_COLUMNS))

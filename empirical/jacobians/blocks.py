@@ -25,9 +25,16 @@ import torch
 from torch import Tensor
 
 from empirical.jacobians.chain import DecoderChain
-from empirical.jacobians.krylov import leading_triplets
+from empirical.jacobians.krylov import Triplets, leading_triplets
 from empirical.jacobians.operators import DenseOperator, LinearOperator, gram64
-from empirical.jacobians.propagators import Dominant, dense_dominant, krylov_dominant, project_out, top_of_gram
+from empirical.jacobians.propagators import (
+    Dominant,
+    LayerMeasurement,
+    dense_dominant,
+    krylov_dominant,
+    project_out,
+    top_of_gram,
+)
 
 # The running products of all open blocks are kept dense while they fit in this: at most L matrices of the state's size.
 _DENSE_BYTES = 512 * 2**20
@@ -136,7 +143,13 @@ def decoder_position(state: str) -> int | None:
 
 
 def measure_blocks(
-    chain: DecoderChain, blocks: Iterable[int] | None = None, position: int | None = -1, *, seed: int = 0
+    chain: DecoderChain,
+    blocks: Iterable[int] | None = None,
+    position: int | None = -1,
+    *,
+    layers: Sequence[LayerMeasurement] | None = None,
+    context: Triplets | None = None,
+    seed: int = 0,
 ) -> BlockTable:
     """Every block of every size of one chain (T17).
 
@@ -144,16 +157,21 @@ def measure_blocks(
         chain: the decoder, linearised along one transcript.
         blocks: block sizes m, 1 <= m <= L; by default all of them.
         position: the position whose state it is, all others held fixed; None for the sequence.
+        layers: the same chain's layers where they were measured already; for the sequence, blocks of one layer are
+            then taken from them.
+        context: leading triplets of the same state's J_L, likewise; at least two of them serve the sequence.
         seed: of the iterations' starts.
 
     Raises:
-        ValueError: if a block size or the position is out of range.
+        ValueError: if a block size or the position is out of range, or `layers` are of another depth.
         NonFiniteError: if anything measured is not finite.
     """
     sizes = _sizes(blocks, chain.depth)
+    if layers is not None and len(layers) != chain.depth:
+        raise ValueError(f"layers must be the chain's {chain.depth}; got {len(layers)}")
     if position is None:
-        return _sequence(chain, sizes, seed)
-    return _position(chain, sizes, position, seed)
+        return _sequence(chain, sizes, layers, context, seed)
+    return _position(chain, sizes, position, context, seed)
 
 
 def _sizes(blocks: Iterable[int] | None, depth: int) -> list[int]:
@@ -173,7 +191,9 @@ def _layout(size: int, depth: int) -> list[tuple[int, int]]:
     return [(first, min(first + size - 1, depth)) for first in range(1, depth + 1, size)]
 
 
-def _position(chain: DecoderChain, sizes: Sequence[int], position: int, seed: int) -> BlockTable:
+def _position(
+    chain: DecoderChain, sizes: Sequence[int], position: int, context: Triplets | None, seed: int
+) -> BlockTable:
     depth = chain.depth
     wanted = {window for size in sizes for window in _layout(size, depth)}
     dominant: dict[tuple[int, int], Dominant] = {}
@@ -193,7 +213,9 @@ def _position(chain: DecoderChain, sizes: Sequence[int], position: int, seed: in
     for size in sizes:
         u = dominant[_layout(size, depth)[-1]].u
         parts[size] = (math.sqrt(max(0.0, float(u @ whole @ u))), top_of_gram(project_out(whole, u)))
-    exact = leading_triplets(chain.context_jacobian(depth, position), 1, frobenius=False, seed=seed)
+    exact = context
+    if exact is None:
+        exact = leading_triplets(chain.context_jacobian(depth, position), 1, frobenius=False, seed=seed)
     return BlockTable(
         blocks=[one for size in sizes for one in _chain_of(size, depth, dominant, injections)],
         context_norm=float(values[0]),
@@ -237,11 +259,24 @@ def _position_windows(
                 yield first, last, paths[first], gram
 
 
-def _sequence(chain: DecoderChain, sizes: Sequence[int], seed: int) -> BlockTable:
+def _sequence(
+    chain: DecoderChain,
+    sizes: Sequence[int],
+    layers: Sequence[LayerMeasurement] | None,
+    context: Triplets | None,
+    seed: int,
+) -> BlockTable:
     depth = chain.depth
     dominant: dict[tuple[int, int], Dominant] = {}
     injections: dict[tuple[int, int], _Injection] = {}
-    for (first, last), operator in _sequence_products(chain, sizes):
+    if layers is not None and 1 in sizes:
+        for layer, one in enumerate(layers, start=1):
+            dominant[layer, layer] = _known_dominant(one)
+            along = chain.injection(layer).rmatmat(one.u[:, None])[:, 0]
+            norm, across = one.injection_norm, one.injection_across
+            injections[layer, layer] = _Injection(along, across, norm, one.injection_converged)
+    wanted = {window for size in sizes for window in _layout(size, depth)} - dominant.keys()
+    for (first, last), operator in _sequence_products(chain, sorted(wanted)):
         own = krylov_dominant(operator, seed=seed)
         injection = chain.block_injection(first, last)
         norm = leading_triplets(injection, 1, frobenius=False, seed=seed)
@@ -251,8 +286,11 @@ def _sequence(chain: DecoderChain, sizes: Sequence[int], seed: int) -> BlockTabl
         dominant[first, last] = own
         injections[first, last] = _Injection(along, float(across.s[0]), float(norm.s[0]), known)
     jacobian = chain.context_jacobian(depth)
-    exact = leading_triplets(jacobian, min(2, *jacobian.shape), frobenius=False, seed=seed)
-    converged = bool(exact.converged.all())
+    wanted_values = min(2, *jacobian.shape)
+    exact = context
+    if exact is None or len(exact.s) < wanted_values:
+        exact = leading_triplets(jacobian, wanted_values, frobenius=False, seed=seed)
+    converged = bool(exact.converged[:wanted_values].all())
     parts: dict[int, tuple[float, float]] = {}
     for size in sizes:
         own = dominant[_layout(size, depth)[-1]]
@@ -271,9 +309,23 @@ def _sequence(chain: DecoderChain, sizes: Sequence[int], seed: int) -> BlockTabl
     )
 
 
-def _sequence_products(chain: DecoderChain, sizes: Sequence[int]) -> Iterator[tuple[tuple[int, int], LinearOperator]]:
+def _known_dominant(layer: LayerMeasurement) -> Dominant:
+    return Dominant(
+        sigma=layer.sigma,
+        gap=layer.gap,
+        bulk_gap=layer.bulk_gap,
+        bulk_gap_se=layer.bulk_gap_se,
+        u=layer.u,
+        v=layer.v,
+        residual=layer.propagator_residual,
+        converged=layer.propagator_converged,
+    )
+
+
+def _sequence_products(
+    chain: DecoderChain, wanted: Sequence[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], LinearOperator]]:
     """The wanted runs of layers and their A', dense where the running products of all of them fit."""
-    wanted = sorted({window for size in sizes for window in _layout(size, chain.depth)})
     starts = len({first for first, _ in wanted})
     if (starts + 1) * chain.propagator(1).nbytes > _DENSE_BYTES:
         for first, last in wanted:

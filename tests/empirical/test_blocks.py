@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import theory
-from empirical.blocks import BLOCK_COLUMNS, block_parameters
+from empirical.blocks import BLOCK_COLUMNS, block_parameters, task_blocks
 from empirical.jacobians.blocks import measure_blocks
 from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.context import measure_context
 from empirical.jacobians.krylov import leading_triplets
 from empirical.jacobians.propagators import measure_position_layers, measure_sequence_layers
 from observables import ChainParameters
@@ -229,3 +230,29 @@ def test_bad_arguments_are_named(tmp_path):
         chain.block_injection(3, 2)
     with pytest.raises(ValueError, match="states must be of"):
         block_parameters(tmp_path, ["a.wav"], states=("layer",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("position", [-1, None])
+def test_what_is_known_of_the_chain_is_not_measured_again(position):
+    chain, *_ = dense(position)
+    layers = measure_sequence_layers(chain) if position is None else measure_position_layers(chain, -1)
+    context = measure_context(chain, 3, position)[-1].triplets
+    alone = measure_blocks(chain, [1, 2], position)
+    middle = chain.products
+    beside = measure_blocks(chain, [1, 2], position, layers=layers, context=context)
+    assert chain.products - middle < middle  # and less than half of what both took together
+    for one, other in zip(alone.blocks, beside.blocks, strict=True):
+        for name in (*FIELDS[:2], "injection_norm", "injection_along", "injection_across"):
+            assert math.isclose(getattr(one, name), getattr(other, name), rel_tol=1e-7, abs_tol=1e-9), name
+        assert math.isclose(one.injection_coherent, other.injection_coherent, rel_tol=1e-6)
+    assert math.isclose(alone.exact_norm, beside.exact_norm, rel_tol=1e-7)
+    assert math.isclose(alone.context_sigma2, beside.context_sigma2, rel_tol=1e-7)
+    with pytest.raises(ValueError, match="layers must be the chain's 4; got 3"):
+        measure_blocks(chain, [1], position, layers=layers[:3])
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(1, [1]), (2, [1]), (4, [1, 2]), (7, [1, 2]), (8, [1, 2, 4])])
+def test_a_run_measures_blocks_that_predict_something(depth, expected):
+    assert task_blocks(depth, "sequence") == expected
+    assert all(2 * size <= depth or size == 1 for size in expected)
+    assert task_blocks(depth, "position") == list(range(1, depth + 1))
