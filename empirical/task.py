@@ -24,11 +24,12 @@ from observables import covariance_eigenvalues, effective_rank, kirchhoff_index,
 
 LAYER_COLUMNS = (
     *("model", "clip", "condition", "state", "layer", "layers", "d_model", "tokens", "n_tokens"),
-    *("tokens_from", "transcript"),
+    *("tokens_from", "positions", "position", "transcript"),
     *("truncated", "dtype", "sigma", "gap", "bulk_gap", "bulk_gap_se", "alignment", "misalignment", "gain"),
     *("injection_along", "injection_across", "injection_norm"),
     *("propagator_residual", "propagator_converged", "injection_converged"),
-    *("context_s", "residual", "converged", "context_frobenius", "context_frobenius_se", "context_share"),
+    *("context_s", "residual", "converged", "block", "refusals"),
+    *("context_frobenius", "context_frobenius_se", "context_share"),
     *("context_share_se", "context_effective_rank", "chain_error", "arrival", "arrival_converged"),
     *("hidden_rms_before", "hidden_rms", "products", "seconds"),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,9 +20,17 @@ if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
 
     from empirical.checkpoints.checkpoint import Checkpoint
+    from empirical.jacobians.protocol import Chain
 
-State = Literal["position", "sequence"]
-STATES: tuple[State, ...] = ("position", "sequence")
+State = Literal["position", "sequence", "frame", "frames"]
+STATES: tuple[State, ...] = ("position", "sequence", "frame", "frames")
+"""The decoder's last position (d numbers, its chain an approximation), all its positions (T d, exact), one frame of the
+encoder (d, an approximation) and all its frames (S d, exact). The context is the encoder states for the first two, the
+log-mel features for the others."""
+
+DECODER_STATES: tuple[State, ...] = ("position", "sequence")
+ENCODER_STATES: tuple[State, ...] = ("frame", "frames")
+WHOLE_STATES: tuple[State, ...] = ("sequence", "frames")
 
 _LAYER_FIELDS = (
     "sigma",
@@ -44,13 +53,16 @@ _LAYER_FIELDS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChainMeasurement:
-    """Everything measured of one transcript in one state.
+    """Everything measured of one chain in one state.
 
     Attributes:
-        state: "position" (the last one, d x d, an approximation that `chain_error` sizes) or "sequence" (exact).
-        tokens: decoder input ids.
+        state: of `STATES`; of one position it is an approximation, which `chain_error` sizes.
+        tokens: decoder input ids; of an encoder state those that the clip is measured along otherwise.
         width, dtype: d and the products' dtype.
-        layers, contexts: one entry a layer.
+        positions: of the state: 1, T or S.
+        position: which one it is, from 0; None for all of them.
+        layers: one entry a layer.
+        contexts: one entry a layer, None where J_l was not asked for.
         hidden_rms: r.m.s. over the state's positions of ||h_l||, l = 0..L.
         products: layer-level Jacobian products in all.
         seconds: wall time.
@@ -60,8 +72,10 @@ class ChainMeasurement:
     tokens: tuple[int, ...]
     width: int
     dtype: str
+    positions: int
+    position: int | None
     layers: list[LayerMeasurement]
-    contexts: list[ContextMeasurement]
+    contexts: list[ContextMeasurement | None]
     hidden_rms: list[float]
     products: int
     seconds: float
@@ -73,37 +87,115 @@ class ChainMeasurement:
         `seconds` an equal part of the whole.
         """
         depth = len(self.layers)
-        shared = self.products - sum(context.products for context in self.contexts)
-        rows = []
-        for index, (layer, context) in enumerate(zip(self.layers, self.contexts, strict=True)):
-            triplets = context.triplets
-            share, share_se = triplets.share
-            rows.append(
-                {
-                    "state": self.state,
-                    "layer": index + 1,
-                    "layers": depth,
-                    "d_model": self.width,
-                    "tokens": list(self.tokens),
-                    "n_tokens": len(self.tokens),
-                    "dtype": self.dtype,
-                    **{name: getattr(layer, name) for name in _LAYER_FIELDS},
-                    "context_s": triplets.s.tolist(),
-                    "residual": triplets.residual.tolist(),
-                    "converged": triplets.converged.tolist(),
-                    "context_frobenius": triplets.frobenius,
-                    "context_frobenius_se": triplets.frobenius_se,
-                    "context_share": share,
-                    "context_share_se": share_se,
-                    "context_effective_rank": triplets.effective_rank,
-                    "chain_error": context.chain_error,
-                    "hidden_rms_before": self.hidden_rms[index],
-                    "hidden_rms": self.hidden_rms[index + 1],
-                    "products": context.products + shared // depth,
-                    "seconds": self.seconds / depth,
-                }
-            )
-        return rows
+        shared = self.products - sum(context.products for context in self.contexts if context is not None)
+        return [
+            {
+                "state": self.state,
+                "layer": index + 1,
+                "layers": depth,
+                "d_model": self.width,
+                "tokens": list(self.tokens),
+                "n_tokens": len(self.tokens),
+                "positions": self.positions,
+                "position": self.position,
+                "dtype": self.dtype,
+                **{name: getattr(layer, name) for name in _LAYER_FIELDS},
+                **_context_fields(context),
+                "hidden_rms_before": self.hidden_rms[index],
+                "hidden_rms": self.hidden_rms[index + 1],
+                "products": (0 if context is None else context.products) + shared // depth,
+                "seconds": self.seconds / depth,
+            }
+            for index, (layer, context) in enumerate(zip(self.layers, self.contexts, strict=True))
+        ]
+
+
+def _context_fields(context: ContextMeasurement | None) -> dict[str, Any]:
+    if context is None:
+        unknown = ("context_frobenius", "context_frobenius_se", "context_share", "context_share_se")
+        unknown += ("context_effective_rank", "chain_error")
+        return {"context_s": [], "residual": [], "converged": [], "block": 0, "refusals": 0} | dict.fromkeys(
+            unknown, math.nan
+        )
+    triplets = context.triplets
+    share, share_se = triplets.share
+    return {
+        "context_s": triplets.s.tolist(),
+        "residual": triplets.residual.tolist(),
+        "converged": triplets.converged.tolist(),
+        "context_frobenius": triplets.frobenius,
+        "context_frobenius_se": triplets.frobenius_se,
+        "context_share": share,
+        "context_share_se": share_se,
+        "context_effective_rank": triplets.effective_rank,
+        "block": triplets.block,
+        "refusals": triplets.refusals,
+        "chain_error": context.chain_error,
+    }
+
+
+def measure_linearised(
+    chain: Chain,
+    state: State,
+    k: int = 8,
+    *,
+    tokens: Sequence[int] = (),
+    position: int | None = None,
+    depths: Collection[int] | None = None,
+    seed: int = 0,
+    memory_bytes: int | None = None,
+) -> ChainMeasurement:
+    """Measure a chain that is there already.
+
+    Args:
+        chain: the decoder's for "position" and "sequence", the encoder's for "frame" and "frames".
+        state: of `STATES`.
+        k: leading singular values of each J_l.
+        tokens: what the records say the clip is measured along.
+        position: of a state of one position; by default the decoder's last, the encoder's middle one.
+        depths: layers l whose J_l is measured, 1 <= l <= L; by default all. None of them is cheapest: `()`.
+        seed: of the Krylov starts and probes.
+        memory_bytes: most that the vectors of one J_l may take; by default most of what the machine has left.
+
+    Raises:
+        ValueError: if an argument is out of range, k larger than the operator included.
+        NonFiniteError: if anything measured is not finite.
+        OutOfMemoryError: if there is no memory for one direction at a time.
+    """
+    if state not in STATES:
+        raise ValueError(f"state must be one of {STATES}; got {state!r}")
+    began, before = time.perf_counter(), chain.products
+    if state in WHOLE_STATES:
+        position = None
+    elif position is None:
+        position = _positions(chain) // 2 if state in ENCODER_STATES else -1
+    rows = chain.rows(position)
+    largest = min(chain.state_size(rows), _context_size(chain))
+    if not 1 <= k <= largest:
+        raise ValueError(f"k must lie in [1, {largest}] for the {state} state of this model; got {k}")
+    layers = measure_sequence_layers(chain, seed=seed) if position is None else measure_position_layers(chain, position)
+    wanted = range(1, chain.depth + 1) if depths is None else sorted(set(depths))
+    if any(not 1 <= depth <= chain.depth for depth in wanted):
+        raise ValueError(f"depths must lie in [1, {chain.depth}]; got {list(wanted)}")
+    contexts: dict[int, ContextMeasurement] = {}
+    if wanted:
+        chosen: dict[str, Any] = {} if depths is None else {"depths": list(wanted)}
+        found = measure_context(chain, k, position, seed=seed, memory_bytes=memory_bytes, **chosen)
+        contexts = dict(zip(wanted, found, strict=True))
+    norms = [float(torch.linalg.vector_norm(h[rows].double(), dim=1).square().mean().sqrt()) for h in chain.hidden]
+    return ChainMeasurement(
+        state=state,
+        tokens=tuple(int(token) for token in tokens),
+        width=chain.width,
+        dtype=str(chain.dtype).removeprefix("torch."),
+        positions=_positions(chain) if position is None else 1,
+        position=None if position is None else rows.start,
+        layers=layers,
+        contexts=[contexts.get(layer) for layer in range(1, chain.depth + 1)],
+        hidden_rms=norms,
+        products=chain.products - before,
+        seconds=time.perf_counter() - began,
+    )
 
 
 def measure_decoder(
@@ -113,7 +205,9 @@ def measure_decoder(
     state: State = "position",
     k: int = 8,
     *,
+    depths: Collection[int] | None = None,
     seed: int = 0,
+    memory_bytes: int | None = None,
 ) -> ChainMeasurement:
     """Measure a decoder along one transcript.
 
@@ -122,36 +216,49 @@ def measure_decoder(
         encoder_states: E, (S, d) or (1, S, d).
         tokens: decoder input ids, prompt included.
         state: "position", the last position, or "sequence".
-        k: leading singular values of each J_l.
-        seed: of the Krylov starts and probes.
+        k, depths, seed, memory_bytes: as of `measure_linearised`.
 
     Raises:
         ValueError: if an argument is out of range, k larger than the operator included.
         NonFiniteError: if anything measured is not finite.
         LinearisationError: if the chain does not reproduce the model.
     """
-    if state not in STATES:
-        raise ValueError(f"state must be one of {STATES}; got {state!r}")
-    began = time.perf_counter()
+    if state not in DECODER_STATES:
+        raise ValueError(f"state must be one of {DECODER_STATES}, a decoder's; got {state!r}")
     chain = DecoderChain(model, encoder_states, tokens)
-    position = -1 if state == "position" else None
-    largest = chain.state_size(chain.rows(position))
-    if not 1 <= k <= min(largest, chain.frames * chain.width):
-        raise ValueError(f"k must lie in [1, {largest}] for the {state} state of this model; got {k}")
-    layers = measure_sequence_layers(chain, seed=seed) if position is None else measure_position_layers(chain, position)
-    contexts = measure_context(chain, k, position, seed=seed)
-    rows = chain.rows(position)
-    norms = [float(torch.linalg.vector_norm(h[rows].double(), dim=1).square().mean().sqrt()) for h in chain.hidden]
-    return ChainMeasurement(
-        state=state,
-        tokens=tuple(int(token) for token in tokens),
-        width=chain.width,
-        dtype=str(chain.dtype).removeprefix("torch."),
-        layers=layers,
-        contexts=contexts,
-        hidden_rms=norms,
-        products=chain.products,
-        seconds=time.perf_counter() - began,
+    return measure_linearised(chain, state, k, tokens=tokens, depths=depths, seed=seed, memory_bytes=memory_bytes)
+
+
+def measure_encoder(
+    model: WhisperForConditionalGeneration,
+    features: Tensor,
+    state: State = "frame",
+    k: int = 8,
+    *,
+    frame: int | None = None,
+    tokens: Sequence[int] = (),
+    depths: Collection[int] | None = None,
+    seed: int = 0,
+    memory_bytes: int | None = None,
+) -> ChainMeasurement:
+    """Measure an encoder on one clip's log-mel features.
+
+    Args:
+        model: `WhisperForConditionalGeneration`, eval mode, float32 or float64.
+        features: log-mel, (1, mels, frames), as `encode` gives them.
+        state: "frame" or "frames".
+        frame: the encoder position of state "frame"; by default the middle one of the window.
+        k, tokens, depths, seed, memory_bytes: as of `measure_linearised`.
+
+    Raises: as `measure_decoder`.
+    """
+    if state not in ENCODER_STATES:
+        raise ValueError(f"state must be one of {ENCODER_STATES}, an encoder's; got {state!r}")
+    from empirical.jacobians.encoder_chain import EncoderChain
+
+    chain = EncoderChain(model, features)
+    return measure_linearised(
+        chain, state, k, tokens=tokens, position=frame, depths=depths, seed=seed, memory_bytes=memory_bytes
     )
 
 
@@ -162,7 +269,33 @@ def measure_chain(
     state: State = "position",
     k: int = 8,
     *,
+    frame: int | None = None,
+    depths: Collection[int] | None = None,
     seed: int = 0,
+    memory_bytes: int | None = None,
 ) -> ChainMeasurement:
-    """`measure_decoder` on a checkpoint's model and log-mel features, (1, mels, frames), as `encode` gives them."""
-    return measure_decoder(checkpoint.model, encode_features(checkpoint, features), tokens, state, k, seed=seed)
+    """A checkpoint measured on log-mel features, (1, mels, frames), as `encode` gives them, in any state."""
+    if state in ENCODER_STATES:
+        return measure_encoder(
+            checkpoint.model,
+            features,
+            state,
+            k,
+            frame=frame,
+            tokens=tokens,
+            depths=depths,
+            seed=seed,
+            memory_bytes=memory_bytes,
+        )
+    states = encode_features(checkpoint, features)
+    return measure_decoder(
+        checkpoint.model, states, tokens, state, k, depths=depths, seed=seed, memory_bytes=memory_bytes
+    )
+
+
+def _positions(chain: Any) -> int:
+    return getattr(chain, "positions", None) or chain.tokens
+
+
+def _context_size(chain: Any) -> int:
+    return getattr(chain, "context_size", None) or chain.frames * chain.width

@@ -76,6 +76,7 @@ COLUMNS = {
     *("state", "layer", "layers", "d_model", "tokens", "n_tokens", "dtype", "sigma", "gap", "bulk_gap"),
     *("bulk_gap_se", "alignment", "misalignment", "gain", "injection_along", "injection_across", "injection_norm"),
     *("propagator_residual", "propagator_converged", "injection_converged", "context_s", "residual", "converged"),
+    *("positions", "position", "block", "refusals"),
     *("context_frobenius", "context_frobenius_se", "context_share", "context_share_se", "context_effective_rank"),
     *("chain_error", "arrival", "arrival_converged", "hidden_rms_before", "hidden_rms", "products", "seconds"),
 }
@@ -90,7 +91,8 @@ def test_measurement_rows_are_plain_and_complete(state):
     assert [row["layer"] for row in rows] == [1, 2, 3]
     for row in rows:
         assert set(row) == COLUMNS
-        assert all(type(value) in (str, int, float, bool, list) for value in row.values())
+        assert all(type(value) in (str, int, float, bool, list) for name, value in row.items() if name != "position")
+        assert (row["positions"], row["position"]) == ((1, 4) if state == "position" else (5, None))
         assert len(row["context_s"]) == len(row["residual"]) == len(row["converged"]) == 4
         assert row["context_s"] == sorted(row["context_s"], reverse=True)
         assert row["tokens"] == TOKENS
