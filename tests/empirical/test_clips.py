@@ -105,6 +105,36 @@ def test_bad_transcripts_reject_their_clip_alone(tmp_path: Path) -> None:
     ]
 
 
+def test_a_transcript_without_audio_is_named_and_spoils_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "12" / "345"
+    put(folder / "12-345-0000.flac")
+    put(folder / "12-345.trans.txt", "12-345-0000 A HOUSE\n12-345-0001 NOBODY SAID THIS\n")
+    put(tmp_path / "12" / "346" / "12-346.trans.txt", "12-346-0000 A WHOLE CHAPTER LOST\n")
+    scan = scan_clips(tmp_path)
+    assert [clip.name for clip in scan.clips] == [clip.name for clip in find_clips(tmp_path)] == ["12-345-0000"]
+    assert [(each.name, each.code) for each in scan.rejected] == [
+        ("12-345-0001", "orphan_transcript"),
+        ("12-346-0000", "orphan_transcript"),
+    ]
+    assert scan_clips(folder / "12-345-0000.flac").rejected == ()
+
+
+@pytest.mark.parametrize("line", ["1-2-0001", "1-2-0001   ", "1-2-0001 ...", "1-2-0001 -"])
+def test_a_librispeech_line_without_a_word_is_damage(tmp_path: Path, line: str) -> None:
+    put(tmp_path / "1-2-0000.flac")
+    put(tmp_path / "1-2-0001.flac")
+    put(tmp_path / "1-2.trans.txt", f"1-2-0000 A WORD\n{line}\n")
+    scan = scan_clips(tmp_path)
+    assert [clip.reference for clip in scan.clips] == ["A WORD"]
+    assert [(each.name, each.code) for each in scan.rejected] == [("1-2-0001", "empty_reference")]
+
+
+def test_an_empty_text_file_says_that_nothing_is_said(tmp_path: Path) -> None:
+    put(tmp_path / "hens.ogg")
+    put(tmp_path / "hens.txt", "")
+    assert find_clips(tmp_path)[0].reference == ""
+
+
 def test_links_are_followed_once(tmp_path: Path) -> None:
     put(tmp_path / "real" / "a.wav")
     os.symlink(tmp_path / "real", tmp_path / "real" / "loop")
