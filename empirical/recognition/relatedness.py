@@ -127,9 +127,8 @@ def relatedness(reference: str, transcript: str) -> Relatedness:
 def sounds(text: str) -> str:
     """A text by its consonants: classes of Soundex, of each word the first letter and what is voiced after it.
 
-    A vowel that begins a word is 0, h, w and y there are themselves; digits and other scripts stay as they are. Codes
-    that follow on each other in a word are one, and words are not told apart: "ice cream" and "I scream" are alike
-    but for their vowels' places.
+    A vowel that begins a word is 0, h, w and y there are themselves; digits and other scripts stay as they are. Equal
+    codes that follow on each other in a word are one, and where words begin is not kept.
     """
     return "".join(_sound(word) for word in text.split())
 
