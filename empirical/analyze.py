@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.hearing import TokensFrom, as_checkpoint, check_request, check_tokens_from, hear
-from empirical.jacobians.measurement import State
+from empirical.jacobians.measurement import ENCODER_STATES, STATES, State
 from empirical.speech.clips import Clip
-from empirical.task import LAYER_COLUMNS, layer_rows
+from empirical.task import LAYER_COLUMNS, chain_of, layer_rows, measure_state
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
@@ -31,7 +31,7 @@ def analyze(
     max_tokens: int | None = None,
     on_error: Literal["raise", "quarantine"] = "raise",
 ) -> pd.DataFrame:
-    """Propagators, injections and context Jacobians of a Whisper decoder on clips, layer by layer.
+    """Propagators, injections and context Jacobians of a Whisper on clips, layer by layer.
 
     Args:
         model: what `load_checkpoint` takes (checkpoint directory, `.pt` file, hub id), a loaded `Checkpoint`, or a
@@ -40,7 +40,8 @@ def analyze(
             longer than the model's window is cut there and marked truncated.
         conditions: of `STRESSORS`.
         states: "position": the last position alone, with the exact Jacobian of that position beside it, and
-            `chain_error` for how far the position chain is from it; "sequence": all positions, where (T2) is exact.
+            `chain_error` for how far the position chain is from it; "sequence": all positions, where (T2) is exact;
+            "frame": the encoder's middle frame of the clip's own audio, and "frames": all its frames, as those two.
         k: leading singular values of each context Jacobian, at most d.
         dtype: "float32" or "float64", of the model and of all products.
         seed: of the stresses and of the iterations' starts.
@@ -79,7 +80,14 @@ def analyze(
         max_tokens=max_tokens,
         quarantine=None if on_error == "raise" else quarantine,
     )
-    rows = [row for _, prepared in heard for state in states for row in layer_rows(checkpoint, prepared, state, k=k)]
+    rows: list[dict[str, Any]] = []
+    for checkpoint, prepared in heard:
+        chain, half, by_state = None, None, {}
+        for state in sorted(states, key=STATES.index):
+            if half != (state in ENCODER_STATES):  # one linearisation serves both states of a half
+                chain, half = chain_of(checkpoint, prepared, state), state in ENCODER_STATES
+            by_state[state] = layer_rows(checkpoint, prepared, measure_state(chain, prepared, state, k=k))
+        rows += [row for state in states for row in by_state[state]]
     table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
     table.attrs["quarantine"] = quarantine
     table.attrs["checkpoint"] = {

@@ -23,6 +23,9 @@ from empirical.speech.stress import PoolClip, StressError, StressResult, apply, 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
 
+FRAME_SAMPLES = 320
+"""Samples at 16 kHz between two positions of the encoder: a hop of 160, twice, by the second convolution's stride."""
+
 TokensFrom = Literal["own", "reference"]
 TOKENS_FROM: tuple[TokensFrom, ...] = ("own", "reference")
 """Tokens along which everything is measured: the model's own greedy transcript, or the reference, teacher-forced."""
@@ -53,6 +56,13 @@ class Prepared:
     tokens_from: TokensFrom
     features: Tensor
     states: Tensor
+
+    @property
+    def frame(self) -> int:
+        """The encoder position in the middle of the clip's own audio, the padding behind it left out."""
+        frames = self.states.shape[1]
+        heard = min(frames, -(-len(self.stressed.samples) // FRAME_SAMPLES))
+        return min(heard // 2, frames - 1)
 
 
 def prepare(

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from empirical.activations import capture
+from empirical.blocks import block_rows
 from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.hearing import Prepared, TokensFrom, heard_columns, prepare
-from empirical.jacobians.measurement import State, measure_decoder
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.measurement import ENCODER_STATES, ChainMeasurement, State, measure_linearised
 from empirical.recognition.transcribe import word_errors
 from empirical.speech.clips import Clip
 from empirical.speech.manifest import samples_sha256
 from empirical.speech.stress import PoolClip
+from empirical.subspaces import subspace_rows
 from observables import covariance_eigenvalues, effective_rank, kirchhoff_index, spectral_alpha
 
 LAYER_COLUMNS = (
@@ -40,10 +43,13 @@ _MODES_PER_CLIP = 10
 
 @dataclass(frozen=True, slots=True)
 class TaskRecords:
-    """Rows of the three tables; `clips` and `activations` belong to no state, so one state's task writes them."""
+    """Rows of the tables; `clips` and `activations` belong to no state, so one state's task writes them. The encoder's
+    states have no rows of blocks and subspaces: they have one injection, hence no block to compose."""
 
     clips: list[dict[str, Any]]
     layers: list[dict[str, Any]]
+    blocks: list[dict[str, Any]]
+    subspaces: list[dict[str, Any]]
     activations: list[dict[str, Any]]
 
 
@@ -59,6 +65,7 @@ def measure_task(
     tokens: TokensFrom = "own",
     max_tokens: int | None = None,
     with_clip: bool | None = None,
+    memory_bytes: int | None = None,
 ) -> TaskRecords:
     """Measure one model x clip x condition x state.
 
@@ -66,32 +73,65 @@ def measure_task(
         checkpoint: the model, whose dtype the measurement has.
         clip: the utterance; longer than the model's window it is cut there, and marked truncated.
         condition: one of `STRESSORS`.
-        state: "position" or "sequence".
+        state: of `STATES`.
         k: leading singular values of each context Jacobian.
         seed: of the stress and of the iterations' starts.
         pool: utterances that a mix may take from.
         tokens: "own" measures along the model's own greedy transcript, "reference" along the clip's reference.
         max_tokens: most tokens that the transcript may have beside its prompt; by default as `transcribe`'s.
         with_clip: also write what belongs to the clip and not to a state; by default in the position state.
+        memory_bytes: most that the vectors of one context Jacobian may take; by default most of what is left.
 
     Raises:
         AudioError, StressError: if the clip cannot be used, or the stress not be put on it.
         ReferenceTokensError: if it is to be measured along a reference that it does not have.
         ValueError: if another argument is out of range.
         NonFiniteError: if the model gives anything that is not finite.
+        OutOfMemoryError: if there is no memory for one direction at a time.
     """
     prepared = prepare(checkpoint, clip, condition, seed=seed, pool=pool, tokens=tokens, max_tokens=max_tokens)
-    layers = layer_rows(checkpoint, prepared, state, k=k)
-    if not (state == "position" if with_clip is None else with_clip):
-        return TaskRecords(clips=[], layers=layers, activations=[])
+    chain = chain_of(checkpoint, prepared, state)
+    measured = measure_state(chain, prepared, state, k=k, memory_bytes=memory_bytes)
+    blocks, subspaces = [], []
+    if state not in ENCODER_STATES:
+        blocks = block_rows(checkpoint, prepared, chain, state, measured=measured, seed=prepared.seed)
+        subspaces = subspace_rows(checkpoint, prepared, chain, state, seed=prepared.seed)
+    whole = state == "position" if with_clip is None else with_clip
     return TaskRecords(
-        clips=[clip_row(checkpoint, prepared)], layers=layers, activations=activation_rows(checkpoint, prepared)
+        clips=[clip_row(checkpoint, prepared)] if whole else [],
+        layers=layer_rows(checkpoint, prepared, measured),
+        blocks=blocks,
+        subspaces=subspaces,
+        activations=activation_rows(checkpoint, prepared) if whole else [],
     )
 
 
-def layer_rows(checkpoint: Checkpoint, prepared: Prepared, state: State, *, k: int) -> list[dict[str, Any]]:
+def chain_of(checkpoint: Checkpoint, prepared: Prepared, state: State) -> Any:
+    """The chain that a state is of: the decoder's along the clip's tokens, or the encoder's on its log-mel."""
+    if state not in ENCODER_STATES:
+        return DecoderChain(checkpoint.model, prepared.states, prepared.tokens)
+    from empirical.jacobians.encoder_chain import EncoderChain
+
+    return EncoderChain(checkpoint.model, prepared.features)
+
+
+def measure_state(
+    chain: Any, prepared: Prepared, state: State, *, k: int, memory_bytes: int | None = None
+) -> ChainMeasurement:
+    """A chain measured in one state: the decoder's last position, or the middle frame of the clip's own audio."""
+    return measure_linearised(
+        chain,
+        state,
+        k,
+        tokens=prepared.tokens,
+        position=prepared.frame if state in ENCODER_STATES else None,
+        seed=prepared.seed,
+        memory_bytes=memory_bytes,
+    )
+
+
+def layer_rows(checkpoint: Checkpoint, prepared: Prepared, measured: ChainMeasurement) -> list[dict[str, Any]]:
     """Rows of the layers table, one a layer."""
-    measured = measure_decoder(checkpoint.model, prepared.states, prepared.tokens, state, k, seed=prepared.seed)
     own = heard_columns(checkpoint, prepared)
     return [{name: (own | row)[name] for name in LAYER_COLUMNS} for row in measured.rows()]
 

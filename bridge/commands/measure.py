@@ -22,11 +22,14 @@ Audio = Annotated[str | None, typer.Option(help="Directory of audio. Default: th
 Limit = Annotated[int | None, typer.Option(help="Measure the first N usable clips.")]
 Out = Annotated[str | None, typer.Option(help="Run directory. Default: under runs/, named after the settings.")]
 Conditions = Annotated[str | None, typer.Option(help="Among clean,stretch,mix,noise. Default: all.")]
-States = Annotated[str | None, typer.Option(help="Among position,sequence. Default: both.")]
-SequenceClips = Annotated[
-    int | None, typer.Option(help="Clips whose sequence state is measured, clean and under noise. Default: 12.")
+States = Annotated[
+    str | None,
+    typer.Option(help="Among position,sequence (of the decoder), frame,frames (encoder). Default: the decoder's."),
 ]
-Full = Annotated[bool | None, typer.Option("--full", help="Sequence state of every clip under every condition.")]
+SequenceClips = Annotated[
+    int | None, typer.Option(help="Clips whose other states are measured, clean and under noise. Default: 12.")
+]
+Full = Annotated[bool | None, typer.Option("--full", help="Every state of every clip under every condition.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of stresses and estimates. Default: 0.")]
 Leading = Annotated[int | None, typer.Option("--k", help="Leading singular values of each Jacobian. Default: 8.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 or float64. Default: float32.")]

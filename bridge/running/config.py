@@ -16,11 +16,14 @@ from bridge.errors import ConfigError
 CONDITIONS = ("clean", "stretch", "mix", "noise")
 """Stresses a run may apply, in the order its tasks and tables have (empirical.STRESSORS)."""
 
-STATES = ("position", "sequence")
-"""States whose context Jacobian can be measured: of the last position alone, or of all positions (T2)."""
+STATES = ("position", "sequence", "frame", "frames")
+"""States whose context Jacobian can be measured: of the decoder's last position alone, of all its positions (T2), of
+one frame of the encoder, or of all its frames (empirical.jacobians.measurement.STATES)."""
+
+DEFAULT_STATES = ("position", "sequence")
 
 SEQUENCE_CONDITIONS = ("clean", "noise")
-"""Conditions under which the costly sequence state is measured unless everything is asked for."""
+"""Conditions under which the costly states, all but the position, are measured unless everything is asked for."""
 
 DTYPES = ("float32", "float64")
 
@@ -39,8 +42,8 @@ class RunConfig:
         out: run directory; None means a directory under `runs/` named after the settings.
         conditions: stresses applied, a subset of `CONDITIONS`.
         states: states measured, a subset of `STATES`.
-        sequence_clips: clips, the first ones by name, whose sequence state is measured under `SEQUENCE_CONDITIONS`.
-        full: measure the sequence state of every clip under every condition instead.
+        sequence_clips: clips, the first ones by name, whose costly states are measured under `SEQUENCE_CONDITIONS`.
+        full: measure every state of every clip under every condition instead.
         seed: seed of the stresses and of the randomised estimates.
         k: number of leading singular triplets of each context Jacobian.
         dtype: arithmetic of the models, "float32" or "float64".
@@ -55,7 +58,7 @@ class RunConfig:
     limit: int | None = None
     out: str | None = None
     conditions: tuple[str, ...] = CONDITIONS
-    states: tuple[str, ...] = STATES
+    states: tuple[str, ...] = DEFAULT_STATES
     sequence_clips: int = 12
     full: bool = False
     seed: int = 0

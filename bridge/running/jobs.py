@@ -5,6 +5,7 @@ The parent process imports neither, so it starts at once and stays small.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import time
@@ -145,7 +146,7 @@ def measure(run_directory: str, settings: str, task: Task) -> Part:
         max_tokens=inputs["max_tokens"],
         with_clip=task.state == inputs["states"][0],
     )
-    tables = {"clips": records.clips, "layers": records.layers, "activations": records.activations}
+    tables = {field.name: getattr(records, field.name) for field in dataclasses.fields(records)}
     tables = {name: [{**row, "model": task.model} for row in rows] for name, rows in tables.items()}
     seconds = time.perf_counter() - start
     return write_part(

@@ -85,6 +85,51 @@ LAYERS: dict[str, pa.DataType] = {
 }
 """One row per model x clip x condition x state x layer."""
 
+_CHAIN: dict[str, pa.DataType] = {
+    "model": _TEXT,
+    "clip": _TEXT,
+    "condition": _TEXT,
+    "state": _TEXT,
+}
+
+_HEARD: dict[str, pa.DataType] = {
+    "tokens": pa.list_(_WHOLE),
+    "n_tokens": _WHOLE,
+    "tokens_from": _TEXT,
+    "transcript": _TEXT,
+    "truncated": _YES,
+    "dtype": _TEXT,
+}
+
+BLOCKS: dict[str, pa.DataType] = {
+    **_CHAIN,
+    **dict.fromkeys(("block", "index", "blocks", "first", "last", "layers", "d_model"), _WHOLE),
+    **_HEARD,
+    **dict.fromkeys(("sigma", "gap", "bulk_gap", "bulk_gap_se", "alignment", "misalignment", "gain"), _REAL),
+    **dict.fromkeys(("injection_along", "injection_across", "injection_norm", "injection_coherent"), _REAL),
+    "propagator_residual": _REAL,
+    "propagator_converged": _YES,
+    "injection_converged": _YES,
+    **dict.fromkeys(("context_norm", "context_sigma2", "context_along", "context_across"), _REAL),
+    "context_converged": _YES,
+    "exact_norm": _REAL,
+    "exact_converged": _YES,
+}
+"""One row per model x clip x condition x state x block size x block; `block` is m, the layers in a block (T17)."""
+
+SUBSPACES: dict[str, pa.DataType] = {
+    **_CHAIN,
+    **dict.fromkeys(("layer", "layers", "d_model", "dimension", "rank"), _WHOLE),
+    **_HEARD,
+    "overlap": _REAL,
+    "cosines": pa.list_(_REAL),
+    **dict.fromkeys(("largest_cosine", "smallest_cosine", "null_overlap", "null_overlap_sd"), _REAL),
+    **dict.fromkeys(("null_overlap_high", "null_largest_cosine_high", "chance"), _REAL),
+    **dict.fromkeys(("boundary_gap", "boundary_gap_before", "residual"), _REAL),
+    "converged": _YES,
+}
+"""One row per model x clip x condition x state x layer >= 2 x rank."""
+
 ACTIVATIONS: dict[str, pa.DataType] = {
     "model": _TEXT,
     "clip": _TEXT,
@@ -103,7 +148,14 @@ ACTIVATIONS: dict[str, pa.DataType] = {
 NULLS: dict[str, pa.DataType] = {**LAYERS, "null": _TEXT, "draw": _WHOLE}
 """As LAYERS, of the null models."""
 
-SCHEMAS = {"clips": CLIPS, "layers": LAYERS, "activations": ACTIVATIONS, "nulls": NULLS}
+SCHEMAS = {
+    "clips": CLIPS,
+    "layers": LAYERS,
+    "blocks": BLOCKS,
+    "subspaces": SUBSPACES,
+    "activations": ACTIVATIONS,
+    "nulls": NULLS,
+}
 
 TIMING_COLUMNS = ("seconds",)
 """Columns that differ from run to run; every other column of the same settings has the same bits."""
@@ -113,7 +165,7 @@ def to_table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows as an Arrow table: known columns first, in the order and with the types above, then the others by name.
 
     Args:
-        name: "clips", "layers", "activations", "nulls" or any other name, whose columns are then all inferred.
+        name: of `SCHEMAS`, or any other, whose columns are then all inferred.
         rows: one mapping per row; a key that is missing in a row is null there.
 
     Raises:

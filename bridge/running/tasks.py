@@ -18,7 +18,7 @@ class Task:
         model: the model's name, unique in the run.
         clip: the clip's name, unique in the run.
         condition: stress applied to the clip.
-        state: "position" or "sequence".
+        state: of `STATES`.
     """
 
     model: str
@@ -56,7 +56,7 @@ class NullTask:
 def make_tasks(models: Sequence[str], clips: Sequence[str], config: RunConfig) -> list[Task]:
     """All tasks of a run, in the order its tables have: model, clip, condition, state.
 
-    The position state is measured everywhere; the sequence state on the first `sequence_clips` clips under
+    The position state is measured everywhere; the others on the first `sequence_clips` clips under
     `SEQUENCE_CONDITIONS`, or everywhere with `full`.
 
     Args:
@@ -79,7 +79,7 @@ def working_order(tasks: Sequence[Task]) -> list[Task]:
     """The order in which tasks are handed out: by model, so that a worker loads each checkpoint once, and the long
     tasks of a model first, so that workers finish together."""
     models = list(dict.fromkeys(task.model for task in tasks))
-    return sorted(tasks, key=lambda task: (models.index(task.model), task.state != "sequence"))
+    return sorted(tasks, key=lambda task: (models.index(task.model), task.state == "position"))
 
 
 def _slug(name: str) -> str:

@@ -15,7 +15,7 @@ from transformers import WhisperForConditionalGeneration
 
 from empirical.analyze import analyze
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from empirical.jacobians.measurement import measure_chain
+from empirical.jacobians.measurement import State, measure_chain
 from empirical.recognition.transcribe import encode, transcribe
 from empirical.speech.audio import AudioError, load_audio
 from empirical.speech.clips import Clip, find_clips
@@ -152,11 +152,28 @@ def test_position_task_writes_all_three_tables(checkpoint: Checkpoint, audio: Pa
         assert math.isfinite(activation["alpha_10"]) == known
 
 
-def test_sequence_task_writes_layers_alone(checkpoint: Checkpoint, audio: Path):
+def test_sequence_task_writes_nothing_that_belongs_to_the_clip(checkpoint: Checkpoint, audio: Path):
     records = measure_task(checkpoint, find_clips(audio)[0], "clean", "sequence", k=3)
     assert records.clips == [] and records.activations == []
     assert [row["layer"] for row in records.layers] == [1, 2, 3]
-    assert {row["state"] for row in records.layers} == {"sequence"}
+    for rows in (records.layers, records.blocks, records.subspaces):
+        assert {row["state"] for row in rows} == {"sequence"}
+
+
+@pytest.mark.parametrize("state", ["position", "sequence"])
+def test_blocks_of_one_layer_and_subspaces_of_one_direction_are_the_layers_themselves(
+    checkpoint: Checkpoint, audio: Path, state: State
+):
+    records = measure_task(checkpoint, find_clips(audio)[0], "clean", state, k=3)
+    single = [row for row in records.blocks if row["block"] == 1]
+    first = {row["layer"]: row for row in records.subspaces if row["rank"] == 1}
+    assert len(single) == len(records.layers) == 3 and set(first) == {2, 3}
+    for block, layer in zip(single, records.layers, strict=True):
+        for name in ("sigma", "gap", "alignment", "injection_norm"):
+            # Both in float32, by the dense algebra or by iterations with residuals of at most 1e-3.
+            assert np.isclose(block[name], layer[name], rtol=5e-3, equal_nan=True), name
+        if layer["layer"] > 1:
+            assert np.isclose(first[layer["layer"]]["overlap"], layer["alignment"] ** 2, rtol=2e-2, atol=1e-4)
 
 
 def test_references_beside_the_audio_are_found_and_clashing_names_kept_apart(directory: Path, tmp_path: Path):
