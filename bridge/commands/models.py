@@ -17,6 +17,7 @@ from bridge.running.config import DTYPES, STATES
 
 if TYPE_CHECKING:
     from empirical import Clip
+    from empirical.hearing import TokensFrom
     from empirical.jacobians.measurement import State
 
 organism = typer.Typer(help="Train or list the bundled model organisms.", no_args_is_help=True, rich_markup_mode=None)
@@ -112,7 +113,19 @@ def nulls(
     draws: Annotated[int, typer.Option(min=1, help="Draws of each null model.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    states: Annotated[str, typer.Option(help="Among position,sequence.")] = "position",
+    kinds: Annotated[
+        str | None, typer.Option(help="Among random_weights,shuffled_layers,random_singular_vectors. Default: all.")
+    ] = None,
+    states: Annotated[str, typer.Option(help=f"Among {','.join(STATES)}.")] = "position",
+    contexts: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers whose context Jacobian is measured: all, last or none. Default: all in a state of one "
+            "position, last in a state of all positions."
+        ),
+    ] = None,
+    tokens: Annotated[str, typer.Option(help="own or reference, as for spi measure.")] = "own",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="As for spi measure.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Measures null models along a model's own transcripts: random weights, random singular vectors, shuffled layers.
@@ -121,6 +134,25 @@ def nulls(
     """
     if out.exists():
         raise OtherSettingsError(f"{out} exists; choose another --out")
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    import torch
+    from tqdm import tqdm
+
+    from empirical import ClipError, StressError, bundled_clips, scan_clips
+    from empirical.checkpoints.checkpoint import CheckpointError
+    from empirical.hearing import check_tokens_from
+    from empirical.nulls import CLIPS, KINDS, Contexts, check_null_request, write_nulls
+    from empirical.organism import list_organisms
+    from empirical.recognition.reference import ReferenceTokensError
+
+    chosen = KINDS if kinds is None else _listed(kinds)
+    wanted, depths = cast("tuple[State, ...]", _listed(states)), cast("Contexts | None", contexts)
+    try:
+        check_null_request(chosen, wanted, depths)
+        check_tokens_from(tokens)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     # Before the measuring, which takes minutes, and not after it.
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -128,19 +160,6 @@ def nulls(
         out.unlink()
     except OSError as error:
         raise OtherSettingsError(f"{out} cannot be written: {error.strerror or error}") from error
-    if dtype not in DTYPES:
-        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
-    wanted = cast("tuple[State, ...]", tuple(dict.fromkeys(states.split(","))))
-    if not set(wanted) <= set(STATES):
-        raise ConfigError(f"states must be among {', '.join(STATES)}; got {states!r}")
-    import torch
-    from tqdm import tqdm
-
-    from empirical import ClipError, StressError, bundled_clips, scan_clips
-    from empirical.checkpoints.checkpoint import CheckpointError
-    from empirical.nulls import CLIPS, write_nulls
-    from empirical.organism import list_organisms
-
     torch.set_num_threads(1)
     bundled = {one.name: one.path for one in list_organisms()}
     reference = model if Path(model).exists() else bundled.get(model, model)
@@ -152,12 +171,31 @@ def nulls(
                 bar.total = total
                 bar.update(done - bar.n)
 
-            rows = write_nulls(reference, clips, out, draws, seed, dtype=dtype, states=wanted, progress=advance)
+            rows = write_nulls(
+                reference,
+                clips,
+                out,
+                draws,
+                seed,
+                dtype=dtype,
+                kinds=chosen,
+                states=wanted,
+                contexts=depths,
+                tokens=cast("TokensFrom", tokens),
+                max_tokens=max_tokens,
+                progress=advance,
+            )
     except CheckpointError as error:
         raise ModelError(str(error), verbatim=error.code == "unreachable") from error
-    except (ClipError, StressError) as error:
+    except (ClipError, StressError, ReferenceTokensError) as error:
         raise NoUsableAudioError(str(error)) from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     typer.echo(f"{out}: {rows} rows")
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names.split(",")))
 
 
 def _first_usable(clips: Iterable[Clip], count: int) -> list[Clip]:

@@ -8,74 +8,41 @@ random needs no measuring, since its alignment has a law in closed form: `observ
 from __future__ import annotations
 
 import itertools
-import json
-import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
 from torch import Tensor
 
-from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from empirical.hearing import prepare
-from empirical.jacobians.measurement import STATES, State, measure_chain
-from empirical.nulls.models import KINDS, null_model
-from empirical.speech.audio import load_audio
-from empirical.speech.clips import Clip, bundled_clips
-from empirical.speech.stress import PoolClip
+from empirical.checkpoints.checkpoint import Checkpoint
+from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.measurement import ENCODER_STATES, STATES, WHOLE_STATES, State, measure_linearised
+from empirical.nulls.inputs import NullInput
+from empirical.nulls.models import KINDS, Half, layer_count, null_model, singular_values
+from empirical.recognition.transcribe import encoder_states
 from empirical.task import LAYER_COLUMNS
 
-CONDITIONS = ("clean", "noise")
-CLIPS = 2
-"""Clips, and the conditions each is heard under, on which every draw is measured."""
+Contexts = Literal["all", "last", "none"]
+CONTEXTS: tuple[Contexts, ...] = ("all", "last", "none")
+"""Depths at which a null's context Jacobian is measured; the last one's share is what a collapse is held against."""
 
 _K = 4
-# Lists of a draw that nothing reads; tokens and transcript are the trained model's, and the same in every draw.
-_LEFT_OUT = ("tokens", "residual", "converged", "transcript")
-_METADATA_KEY = b"spi"
+_COLUMNS = (*LAYER_COLUMNS, "null", "draw")
+_HALVES: tuple[Half, ...] = ("decoder", "encoder")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NullInput:
-    """What a null model hears and is forced to say: the trained model's transcript of one clip and condition.
-
-    Attributes:
-        clip, condition: names.
-        features: log-mel, (1, mels, frames).
-        tokens: decoder input ids of the trained model's transcript.
-        transcript: its text.
-        truncated: the audio was cut at the window.
-    """
-
-    clip: str
-    condition: str
-    features: Tensor
-    tokens: tuple[int, ...]
-    transcript: str
-    truncated: bool
-
-
-def null_inputs(
-    checkpoint: Checkpoint, clips: Sequence[Clip], conditions: Sequence[str] = CONDITIONS, *, seed: int = 0
-) -> list[NullInput]:
-    """Hear and transcribe clips by the trained model, to be measured by the null models.
+def check_null_request(kinds: Sequence[str], states: Sequence[State], contexts: Contexts | None) -> None:
+    """Refuse unknown names before anything is loaded.
 
     Raises:
-        AudioError, StressError: if a clip cannot be used.
+        ValueError: naming the argument.
     """
-    pool = [PoolClip(clip.name, clip.speaker, lambda path=clip.path: load_audio(path)) for clip in clips]
-    inputs = []
-    for clip in clips:
-        for condition in conditions:
-            heard = prepare(checkpoint, clip, condition, seed=seed, pool=pool)
-            said = heard.transcript
-            inputs.append(NullInput(clip.name, condition, heard.features, said.tokens, said.text, said.truncated))
-    return inputs
+    if not kinds or (unknown := [kind for kind in kinds if kind not in KINDS]):
+        raise ValueError(f"kinds must be of {KINDS}; got {unknown if kinds else 'none'}")
+    if not states or (unknown := [state for state in states if state not in STATES]):
+        raise ValueError(f"states must be of {STATES}; got {unknown if states else 'none'}")
+    if contexts is not None and contexts not in CONTEXTS:
+        raise ValueError(f"contexts must be one of {CONTEXTS}; got {contexts!r}")
 
 
 def measure_nulls(
@@ -88,6 +55,7 @@ def measure_nulls(
     k: int = _K,
     kinds: Sequence[str] = KINDS,
     states: Sequence[State] = ("position",),
+    contexts: Contexts | None = None,
 ) -> pd.DataFrame:
     """Measure null models.
 
@@ -98,11 +66,14 @@ def measure_nulls(
         seed: of weights, directions and permutations.
         progress: called with (models done, models in all).
         k: leading singular values of each context Jacobian.
-        kinds: of `KINDS`; a decoder of one layer has no "shuffled_layers", which is then left out.
-        states: of `STATES`; the sequence state costs some three times the position state.
+        kinds: of `KINDS`; a half of one layer has no "shuffled_layers", which is then left out.
+        states: of `STATES`; of the encoder's it is the encoder's layers that are shuffled or turned.
+        contexts: "none" measures propagators and injections only (sigma, gap, alignment, gain); "last" the context
+            Jacobian of the last layer too, "all" that of every layer. By default all in a state of one position, and
+            the last in a state of all positions, where a Jacobian costs some ten times as much.
 
     Returns:
-        Columns of `analyze`, with `null` (the kind) and `draw`.
+        Columns of `analyze`, with `null` (the kind) and `draw`; what was not measured is NaN, or an empty list.
 
     Raises:
         ValueError: if there is nothing to measure.
@@ -112,84 +83,54 @@ def measure_nulls(
         raise ValueError(f"draws must be at least 1, or numbers of at least 0; got {draws}")
     if not inputs:
         raise ValueError("inputs must hold at least one clip; got none")
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise ValueError(f"kinds must be of {KINDS}; got {unknown}")
-    if not states or (unknown := [state for state in states if state not in STATES]):
-        raise ValueError(f"states must be of {STATES}; got {unknown if states else 'none'}")
-    kinds = [kind for kind in kinds if kind != "shuffled_layers" or len(checkpoint.model.model.decoder.layers) > 1]
+    check_null_request(kinds, states, contexts)
+    halves: dict[Half, list[State]] = {
+        half: [state for state in states if (state in ENCODER_STATES) == (half == "encoder")] for half in _HALVES
+    }
+    pairs: list[tuple[str, Half]] = [
+        (kind, half)
+        for kind in kinds
+        for half in _HALVES
+        if halves[half] and (kind != "shuffled_layers" or layer_count(checkpoint, half) > 1)
+    ]
     rows: list[dict[str, Any]] = []
-    for done, (kind, draw) in enumerate(itertools.product(kinds, numbers)):
-        null = null_model(checkpoint, kind, seed, draw)
-        for heard, state in itertools.product(inputs, states):
-            measured = measure_chain(null, heard.features, heard.tokens, state, k, seed=seed)
+    spectra: dict[Half, dict[str, Tensor]] = {}
+    for done, ((kind, half), draw) in enumerate(itertools.product(pairs, numbers)):
+        if kind == "random_singular_vectors" and half not in spectra:
+            spectra[half] = singular_values(checkpoint, half)
+        null = null_model(checkpoint, kind, seed, draw, half=half, spectra=spectra.get(half))
+        for heard in inputs:
             own = {
                 "model": checkpoint.name,
                 "clip": heard.clip,
                 "condition": heard.condition,
                 "transcript": heard.transcript,
                 "truncated": heard.truncated,
+                "tokens_from": heard.tokens_from,
+                "null": kind,
+                "draw": draw,
             }
-            rows += [own | row | {"null": kind, "draw": draw} for row in measured.rows()]
+            chain = _chain(null, kind, half, heard)
+            for state in halves[half]:
+                depths = _depths(contexts, state, chain.depth)
+                measured = measure_linearised(chain, state, k, tokens=heard.tokens, depths=depths, seed=seed)
+                rows += [{name: (own | row)[name] for name in _COLUMNS} for row in measured.rows()]
         if progress is not None:
-            progress(done + 1, len(kinds) * len(numbers))
-    return pd.DataFrame(rows, columns=[*LAYER_COLUMNS, "null", "draw"])
+            progress(done + 1, len(pairs) * len(numbers))
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
-def write_nulls(
-    checkpoint_ref: str | Path,
-    clips: Sequence[Clip],
-    out: str | Path,
-    draws: int = 20,
-    seed: int = 0,
-    *,
-    dtype: str = "float32",
-    conditions: Sequence[str] = CONDITIONS,
-    states: Sequence[State] = ("position",),
-    progress: Callable[[int, int], None] | None = None,
-) -> int:
-    """Measure the null models of a checkpoint and write them as a Parquet file, atomically.
+def _chain(null: Checkpoint, kind: str, half: Half, heard: NullInput) -> Any:
+    """The null model's chain on one input; the encoder runs only where it is not the trained one's."""
+    if half == "encoder":
+        from empirical.jacobians.encoder_chain import EncoderChain
 
-    The file leaves out columns that every draw would repeat or that nothing reads; its metadata (key "spi") name the
-    weights, the inputs and the command that makes it again.
-
-    Returns:
-        Number of rows.
-
-    Raises:
-        CheckpointError, AudioError, StressError, ValueError: as loading and measuring do.
-    """
-    checkpoint = load_checkpoint(checkpoint_ref, dtype=dtype)
-    inputs = null_inputs(checkpoint, clips, conditions, seed=seed)
-    table = measure_nulls(checkpoint, inputs, draws, seed, progress, states=states)
-    stored = pa.Table.from_pandas(table.drop(columns=list(_LEFT_OUT)), preserve_index=False)
-    provenance = {
-        "model": {"name": checkpoint.name, "sha256": checkpoint.sha256},
-        "clips": [clip.name for clip in clips],
-        "conditions": list(conditions),
-        "kinds": list(dict.fromkeys(table["null"])),
-        "states": list(states),
-        "tokens": {f"{heard.clip}/{heard.condition}": list(heard.tokens) for heard in inputs},
-        "draws": draws,
-        "seed": seed,
-        "dtype": dtype,
-        "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__},
-        "command": _command(checkpoint.name, clips, Path(out).name, draws, seed, dtype, states),
-    }
-    target = Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".partial-{os.getpid()}-{target.name}")
-    stamped = stored.replace_schema_metadata({_METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()})
-    pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
-    temporary.replace(target)
-    return stored.num_rows
+        return EncoderChain(null.model, heard.features)
+    states = encoder_states(null, heard.features) if kind == "random_weights" else heard.states
+    return DecoderChain(null.model, states, heard.tokens)
 
 
-def _command(
-    name: str, clips: Sequence[Clip], out: str, draws: int, seed: int, dtype: str, states: Sequence[State]
-) -> str:
-    """The command that makes the file again; directories stand as DIR, for records name no machine's paths."""
-    bundled = {clip.path for clip in bundled_clips()}
-    audio = "" if all(clip.path in bundled for clip in clips) else " --audio DIR"
-    other = "" if tuple(states) == ("position",) else f" --states {','.join(states)}"
-    return f"spi nulls --model {name} --out {out}{audio} --draws {draws} --seed {seed} --dtype {dtype}{other}"
+def _depths(contexts: Contexts | None, state: State, depth: int) -> tuple[int, ...] | None:
+    if contexts is None:
+        contexts = "last" if state in WHOLE_STATES else "all"
+    return None if contexts == "all" else (depth,) if contexts == "last" else ()
