@@ -6,29 +6,35 @@ depend on E, so J_0 = 0 and J_l = A_l J_{l-1} + B_l (T2) with A_l = dF_l/dh, B_l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from empirical.jacobians.linearised import ALL, LinearisedLayer
+from empirical.jacobians.layer_chain import (
+    GROUP_BYTES,
+    GROUP_MOST,
+    LayerChain,
+    LinearisationError,
+    require_finite_hidden,
+    require_reproduced,
+)
+from empirical.jacobians.linearised import LinearisedLayer
 from empirical.jacobians.operators import LinearOperator, require_finite
+from empirical.jacobians.pieces import ALL
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
+    from transformers.models.whisper.modeling_whisper import WhisperDecoderLayer
+
+__all__ = ["DecoderChain", "LinearisationError"]
 
 _CHUNK_BYTES = 6 * 2**20
 _CHUNK_MOST = 16
-_GROUP_BYTES = 64 * 2**20
-_GROUP_MOST = 64
 
 
-class LinearisationError(RuntimeError):
-    """The chain does not reproduce the model it was built from: no derivative of it would mean anything."""
-
-
-class DecoderChain:
+class DecoderChain(LayerChain):
     """The linearised decoder layers of one transcript, with products counted.
 
     Args:
@@ -38,8 +44,10 @@ class DecoderChain:
 
     Attributes:
         layers: L linearised layers.
-        hidden: h_0 .. h_L, each (T, d).
-        products: layer-level Jacobian products spent so far, JVP and VJP alike; one direction through one layer is one.
+        ids: token ids, (T,).
+        encoder_states: E, (S, d).
+        tokens, frames: T and S.
+        and those of `Chain`; the context's numbers are E's, frame by frame.
 
     Raises:
         ValueError: if tokens are empty, too many or unknown, or shapes or dtypes disagree.
@@ -51,24 +59,18 @@ class DecoderChain:
         decoder = model.model.decoder
         states = encoder_states[0] if encoder_states.ndim == 3 and encoder_states.shape[0] == 1 else encoder_states
         ids = _checked(model, states, tokens)
+        require_finite("encoder states", states)
         with torch.no_grad():
             embedded = decoder.embed_tokens(ids) + decoder.embed_positions.weight[: len(ids)]
-            require_finite("encoder states", states)
-            self.hidden = [embedded]
-            self.layers: list[LinearisedLayer] = []
-            for layer in decoder.layers:
-                self.layers.append(LinearisedLayer(layer, self.hidden[-1], states))
-                self.hidden.append(require_finite(f"hidden state {len(self.layers)}", self.layers[-1].output))
+        hidden = [embedded]
+        self.layers: list[LinearisedLayer] = []
+        for number, layer in enumerate(decoder.layers, start=1):
+            self.layers.append(LinearisedLayer(cast("WhisperDecoderLayer", layer), hidden[-1], states))
+            hidden.append(require_finite_hidden(f"decoder layer {number}", layer, self.layers[-1].output))
+        super().__init__(hidden, self.layers)
         self.model, self.encoder_states, self.ids = model, states, ids
-        self.dtype = states.dtype
-        self.device = states.device
-        self.depth = len(self.layers)
-        self.tokens = len(ids)
-        self.frames, self.width = states.shape
-        self.products = 0
-        self._check_against(decoder, ids, states)
-
-    def _check_against(self, decoder, ids: Tensor, states: Tensor) -> None:
+        self.tokens, self.frames = len(ids), len(states)
+        self.context_size = states.numel()
         with torch.no_grad():
             out = decoder(
                 input_ids=ids[None],
@@ -76,18 +78,10 @@ class DecoderChain:
                 output_hidden_states=True,
                 use_cache=False,
             )
-            final = decoder.layer_norm(self.hidden[-1])
-        # The model reports the stream before each layer, and after the last one only its normed form.
-        pairs = [*zip(self.hidden[:-1], out.hidden_states, strict=False), (final, out.last_hidden_state)]
-        # Rounding of one layer is about eps sqrt(d) and adds up along depth; 100 covers the reductions' other order.
-        tolerance = 100 * torch.finfo(self.dtype).eps * self.depth * self.width**0.5
-        for layer, (ours, theirs) in enumerate(pairs):
-            error = float((ours - theirs[0]).norm() / theirs[0].norm())
-            if not error <= tolerance:
-                raise LinearisationError(
-                    f"the linearised decoder must reproduce the model's hidden state {layer} to {tolerance:.1e}; "
-                    f"got a relative difference of {error:.1e}"
-                )
+            # The model reports the stream before each layer, and after the last one only its normed form.
+            ours = [*hidden[:-1], decoder.layer_norm(hidden[-1])]
+        theirs = [*(state[0] for state in out.hidden_states[: self.depth]), out.last_hidden_state[0]]
+        require_reproduced("decoder", ours, theirs, self.depth)
 
     @property
     def chunk(self) -> int:
@@ -103,43 +97,12 @@ class DecoderChain:
         itemsize = torch.finfo(self.dtype).bits // 8
         # The feed-forward block's inner tangents, a few of width d, the scores', and one kept for each layer.
         each = self.tokens * ((8 + self.depth) * self.width + 2 * self.layers[0].heads * self.tokens) * itemsize
-        return max(self.chunk, min(_GROUP_MOST, _GROUP_BYTES // each))
+        return max(self.chunk, min(GROUP_MOST, GROUP_BYTES // each))
 
-    def rows(self, position: int | None) -> slice:
-        """The positions of a state: one of them, or all (None).
-
-        Raises:
-            ValueError: if there is no such position.
-        """
-        if position is None:
-            return ALL
-        if not -self.tokens <= position < self.tokens:
-            raise ValueError(f"position must lie in [-{self.tokens}, {self.tokens}); got {position}")
-        position %= self.tokens
-        return slice(position, position + 1)
-
-    def state_size(self, rows: slice) -> int:
-        """Dimension of the state on these positions: R d."""
-        return len(range(*rows.indices(self.tokens))) * self.width
-
-    def propagator(self, layer: int, position: int | None = None) -> LinearOperator:
-        """A_l, 1 <= layer <= L: of one position with all others held fixed (d x d), or of the sequence (Td x Td)."""
-        linear, rows = self._layer(layer), self.rows(position)
-        size = self.state_size(rows)
-
-        def push(x: Tensor, out: Tensor) -> None:
-            self.products += len(x)
-            if position is None:
-                tangent = linear.push(x.reshape(-1, self.tokens, self.width), None)
-            else:
-                tangent = linear.push(self._embed(x[:, None], rows), None, rows)
-            out.copy_(tangent.flatten(1))
-
-        def pull(y: Tensor, out: Tensor) -> None:
-            self.products += len(y)
-            out.copy_(linear.pull(y.reshape(len(y), -1, self.width), rows, local=True)[0].flatten(1))
-
-        return self._operator((size, size), push, pull)
+    def injects(self, layer: int) -> bool:
+        """Whether B_l is not 0: every decoder layer sees the encoder states."""
+        self._exists(layer)
+        return True
 
     def injection(self, layer: int, position: int | None = None) -> LinearOperator:
         """B_l, R d x S d, of the layer alone."""
@@ -153,14 +116,6 @@ class DecoderChain:
         """J_l by the recurrence (T2) on the A_k, B_k of one position alone: what the position chain takes J_l to be."""
         return self._sum(1, layer, self.rows(position), local=True)
 
-    def block_propagator(self, first: int, last: int, position: int | None = None) -> LinearOperator:
-        """A_last ... A_first, of one position with all others held fixed, or of the sequence (T17)."""
-        self._ordered(first, last)
-        operator = self.propagator(first, position)
-        for layer in range(first + 1, last + 1):
-            operator = self.propagator(layer, position) @ operator
-        return operator
-
     def block_injection(self, first: int, last: int, position: int | None = None) -> LinearOperator:
         """sum over k in [first, last] of P_{last:k+1} B_k, R d x S d (T17); of one position, by its own A_k, B_k."""
         self._ordered(first, last)
@@ -168,11 +123,12 @@ class DecoderChain:
 
     def position_factors(self, layer: int, position: int) -> tuple[Tensor, Tensor]:
         """(A_l, D_l) of one position, both (d, d) float64; B_l = D_l N_l, N_l being of `LinearisedLayer`."""
-        linear, rows = self._layer(layer), self.rows(position)
+        self._exists(layer)
+        linear, rows = self.layers[layer - 1], self.rows(position)
         propagator, heads = [], []
         with torch.no_grad():
             eye = torch.eye(self.width, dtype=self.dtype, device=self.device)[:, None]
-            for part in eye.split(4 * _GROUP_MOST):
+            for part in eye.split(4 * GROUP_MOST):
                 g, go = linear.pull(part, rows, local=True)
                 propagator.append(g.flatten(1))
                 heads.append(go.flatten(1))
@@ -210,9 +166,9 @@ class DecoderChain:
         self, first: int, last: int, rows: slice, *, only_first: bool = False, local: bool = False
     ) -> LinearOperator:
         """sum over k in [first, last] of P_{last:k+1} B_k, or its first term alone; local: other positions fixed."""
-        self._layer(first)
-        self._layer(last)
-        size, context = self.state_size(rows), self.frames * self.width
+        self._exists(first)
+        self._exists(last)
+        size, context = self.state_size(rows), self.context_size
 
         def at(layer: int) -> slice:
             """Positions of layer's output that the state depends on, or whose tangents it is given."""
@@ -240,10 +196,8 @@ class DecoderChain:
                     heads[layer].append(self.layers[layer - 1].push_context(states[part], at(layer)))
             tangent = None
             for layer in range(first, last + 1):
-                if tangent is not None and local:
-                    tangent = self._embed(tangent, rows)
                 own = torch.cat(heads.pop(layer)) if layer in heads else None
-                tangent = self.layers[layer - 1].push(tangent, own, at(layer))
+                tangent = self.layers[layer - 1].push(tangent, own, at(layer), local=local)
             self.products += len(x) * (last - first + 1)
             out.copy_(torch.as_tensor(tangent).flatten(1))
 
@@ -251,36 +205,6 @@ class DecoderChain:
 
     def _chunks(self, count: int) -> list[slice]:
         return [slice(start, start + self.chunk) for start in range(0, count, self.chunk)]
-
-    def _embed(self, x: Tensor, rows: slice) -> Tensor:
-        """Tangents of some positions, (c, R, d), as tangents of the sequence, 0 elsewhere."""
-        full = x.new_zeros((len(x), self.tokens, self.width))
-        full[:, rows] = x
-        return full
-
-    def _operator(self, shape: tuple[int, int], push, pull) -> LinearOperator:
-        def in_chunks(function: Callable[[Tensor, Tensor], None], size: int) -> Callable[[Tensor], Tensor]:
-            def run(x: Tensor) -> Tensor:
-                out = torch.empty((len(x), size), dtype=self.dtype, device=self.device)
-                with torch.no_grad():
-                    for start in range(0, len(x), self.group):
-                        part = slice(start, start + self.group)
-                        function(x[part], out[part])
-                return out
-
-            return run
-
-        forward, reverse = in_chunks(push, shape[0]), in_chunks(pull, shape[1])
-        return LinearOperator(shape, forward, reverse, dtype=self.dtype, device=self.device)
-
-    def _ordered(self, first: int, last: int) -> None:
-        if not 1 <= first <= last <= self.depth:
-            raise ValueError(f"a block must have 1 <= first <= last <= {self.depth}; got {first} and {last}")
-
-    def _layer(self, layer: int) -> LinearisedLayer:
-        if not 1 <= layer <= len(self.layers):
-            raise ValueError(f"layer must lie in [1, {len(self.layers)}]; got {layer}")
-        return self.layers[layer - 1]
 
 
 def _checked(model: WhisperForConditionalGeneration, states: Tensor, tokens: Sequence[int]) -> Tensor:

@@ -111,7 +111,9 @@ def test_long_transcripts_take_the_other_order_of_products_to_the_same_derivativ
     model = oracle.small_whisper(torch.float64, width=8, heads=4, depth=2)
     states, tokens = oracle.encoder_states(model), list(range(1, 13))
     chain = DecoderChain(model, states, tokens)
-    assert chain.layers[0]._through_keys(12) and not chain.layers[0]._through_keys(1)  # both ways, in one product
+    assert chain.layers[0].cross._through_keys(12) and not chain.layers[0].cross._through_keys(
+        1
+    )  # both ways, in one product
     for position in (None, -1, 4):
         whole = oracle.context_jacobian(model, states, tokens, 2, chain.rows(position))
         operator = chain.context_jacobian(2, position)

@@ -1,0 +1,142 @@
+"""x + out_proj attention(norm x) at a point, causal (decoder) or not (encoder), and products with its derivative.
+
+With scores' tangents ds = (dq k + q dk) and weights P, the heads' output o = P v has
+
+    do = (P * ds) v - <P, ds> o + P dv,          <P, ds> the sum over keys.
+
+A layer's weights P take H n n numbers: nothing for a transcript, 180 MB a layer for large-v3's 1,500 frames in float32,
+5.8 GB for its 32 layers. So they are either kept or made again from q and k at each product, one head at a time. The
+scores' tangents, c H R n numbers, are never held for more heads than `_SLAB_BYTES` takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from empirical.jacobians.pieces import ALL, Normalised, by_head, flat, join_heads, projected, split_heads
+
+if TYPE_CHECKING:
+    from transformers.models.whisper.modeling_whisper import WhisperDecoderLayer, WhisperEncoderLayer
+
+_SLAB_BYTES = 32 * 2**20
+
+
+class SelfAttention:
+    """Self-attention of a Whisper layer, its normalisation and residual included, at x.
+
+    Args:
+        layer: a layer in eval mode, with `self_attn` and `self_attn_layer_norm`.
+        x: (n, d).
+        causal: a position sees itself and those before it.
+        keep: hold the attention weights, H n n numbers; without it they are made again at each product.
+
+    Attributes:
+        output: its value, (n, d).
+        heads: H.
+        kept_bytes: what the weights take, 0 where they are not kept.
+    """
+
+    def __init__(
+        self, layer: WhisperEncoderLayer | WhisperDecoderLayer, x: Tensor, *, causal: bool, keep: bool = True
+    ) -> None:
+        attention = layer.self_attn
+        self.positions = x.shape[0]
+        self.heads: int = attention.num_heads
+        self._norm = Normalised(layer.self_attn_layer_norm, x)
+        self._projections = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
+        self._scaling: float = attention.scaling
+        n = self._norm.value(layer.self_attn_layer_norm)
+        self._q = split_heads(projected(attention.q_proj, n) * attention.scaling, self.heads)
+        self._k = split_heads(projected(attention.k_proj, n), self.heads)
+        self._v = split_heads(projected(attention.v_proj, n), self.heads)
+        # Eager attention without a mask is not causal, so the mask is explicit here.
+        square = (self.positions, self.positions)
+        self._mask = torch.full(square, float("-inf"), dtype=x.dtype, device=x.device).triu(1) if causal else None
+        self._weights: Tensor | None = None
+        self._out = torch.empty_like(self._v)
+        kept = x.new_empty((self.heads, *square)) if keep else None
+        for part in self._slabs(1, self.positions):
+            weights = self._attention(part, ALL)
+            self._out[part] = torch.bmm(weights, self._v[part])
+            if kept is not None:
+                kept[part] = weights
+        self._weights = kept
+        self.kept_bytes = 0 if kept is None else kept.nbytes
+        self.output = x + projected(attention.out_proj, join_heads(self._out))
+
+    def push(self, tangent: Tensor, rows: slice = ALL, *, local: bool = False) -> Tensor:
+        """Forward product at output positions `rows`.
+
+        Args:
+            tangent: (c, n, d), of all positions; of `rows` alone, (c, R, d), if local, all others held fixed.
+            rows: the R positions that are wanted.
+            local: whether other positions are held fixed.
+
+        Returns:
+            (c, R, d).
+        """
+        c = tangent.shape[0]
+        query, key, value, out = self._projections
+        source, own = (rows, ALL) if local else (ALL, rows)  # positions with a tangent, and `rows` among them
+        n = self._norm.push(tangent, source)
+        dq = by_head((n[:, own] @ query.weight.T).mul_(self._scaling), self.heads)
+        dk = by_head(n @ key.weight.T, self.heads)
+        dv = by_head(n @ value.weight.T, self.heads)
+        r, sources = dq.shape[2], dk.shape[2]
+        do = torch.empty_like(dq)
+        for part in self._slabs(c, r):
+            weights = self._attention(part, rows)
+            h = weights.shape[0]
+            q = self._q[part, None, rows].expand(-1, c, -1, -1).reshape(h * c, r, -1)
+            ds = torch.bmm(dq[part].view(h, c * r, -1), self._k[part].transpose(1, 2)).view(h * c, r, -1)
+            ds[..., source].baddbmm_(q, dk[part].reshape(h * c, sources, -1).transpose(1, 2))
+            ds = ds.view(h, c, r, -1).mul_(weights[:, None])
+            torch.bmm(ds.view(h, c * r, -1), self._v[part], out=do[part].view(h, c * r, -1))
+            do[part].addcmul_(ds.sum(-1, keepdim=True), self._out[part, None, rows], value=-1.0)
+            mixed = torch.bmm(weights[..., source], dv[part].transpose(1, 2).reshape(h, sources, -1))
+            do[part] += mixed.view(h, r, c, -1).transpose(1, 2)
+        return tangent[:, own] + flat(do) @ out.weight.T
+
+    def pull(self, cotangent: Tensor, rows: slice = ALL, *, local: bool = False) -> Tensor:
+        """Reverse product: (c, R, d) of the output's `rows`, all others 0, to (c, n, d), or (c, R, d) if local."""
+        c, r, _ = cotangent.shape
+        query, key, value, out = self._projections
+        to, own = (rows, ALL) if local else (ALL, rows)  # positions that receive, and `rows` among them
+        go = by_head(cotangent @ out.weight, self.heads)
+        receivers = r if local else self.positions
+        gq = torch.empty_like(go)
+        gk = go.new_empty((self.heads, c, receivers, go.shape[3]))
+        gv = torch.empty_like(gk)
+        for part in self._slabs(c, r):
+            weights, g = self._attention(part, rows), go[part]
+            h = weights.shape[0]
+            gs = torch.bmm(g.view(h, c * r, -1), self._v[part].transpose(1, 2)).view(h, c, r, -1)
+            gs.sub_((g * self._out[part, None, rows]).sum(-1, keepdim=True)).mul_(weights[:, None])
+            torch.bmm(gs.view(h, c * r, -1), self._k[part], out=gq[part].view(h, c * r, -1))
+            q = self._q[part, None, rows].expand(-1, c, -1, -1).reshape(h * c, r, -1)
+            gs = gs.view(h * c, r, -1)[..., to].transpose(1, 2)
+            torch.bmm(gs, q, out=gk[part].view(h * c, receivers, -1))
+            mixed = torch.bmm(weights[..., to].transpose(1, 2), g.transpose(1, 2).reshape(h, r, -1))
+            gv[part] = mixed.view(h, receivers, c, -1).transpose(1, 2)
+        gn = flat(gk) @ key.weight
+        gn += flat(gv) @ value.weight
+        gn[:, own] += flat(gq.mul_(self._scaling)) @ query.weight
+        gx = self._norm.pull(gn, to)
+        gx[:, own] += cotangent
+        return gx
+
+    def _attention(self, part: slice, rows: slice) -> Tensor:
+        """P of some heads and positions, (h, R, n)."""
+        if self._weights is not None:
+            return self._weights[part, rows]
+        scores = torch.bmm(self._q[part, rows], self._k[part].transpose(1, 2))
+        return torch.softmax(scores if self._mask is None else scores + self._mask[rows], dim=-1)
+
+    def _slabs(self, directions: int, rows: int) -> list[slice]:
+        """Heads taken at once: all of them where their scores are small."""
+        each = directions * rows * self.positions * self._v.element_size()
+        step = max(1, min(self.heads, _SLAB_BYTES // each))
+        return [slice(start, min(start + step, self.heads)) for start in range(0, self.heads, step)]
