@@ -237,10 +237,10 @@ def _hypotheses(chain: ChainParameters) -> dict[str, Any]:
 
 
 def _certified(chain: ChainParameters, rows: pd.DataFrame, norm: float) -> dict[str, Any]:
-    certificate, cone = theory.certify(chain), theory.certify_cone(chain)
     first = rows.sort_values("index").iloc[0]
-    log_norm, second = math.log(norm), float(first["context_sigma2"])
     sizes = rows.sort_values("index")["injection_norm"].to_numpy(dtype=np.float64)
+    certificate, cone = theory.certify(chain), theory.certify_cone(chain, injection_norm=sizes)
+    log_norm, second = math.log(norm), float(first["context_sigma2"])
     trivial = 0.0
     for sigma, size in zip(chain.sigma, sizes, strict=True):
         trivial = sigma * trivial + size

@@ -17,6 +17,7 @@ from theory.bounds._layers import product_layers, wide_layers
 from theory.bounds._wide import Wide, wide
 from theory.bounds.growth import log_product_growth, weighted_rate
 from theory.bounds.hypotheses import BoundResult
+from theory.bounds.products import cone_margins
 from theory.bounds.truth import chain_truth
 
 
@@ -161,7 +162,7 @@ def test_T27_of_a_product_is_T9_and_T10(seed: int, depth: int) -> None:
     if math.isnan(lower):
         return
     # m = kappa - s tau loses digits where the cone is nearly lost
-    margins = theory.bounds.products.cone_margins(parameters)
+    margins = cone_margins(parameters)
     slack = 100 * depth * EPS / min([1.0, *margins]) ** 4
     assert found.log_norm_lower >= lower - slack
     ratio = found.log_sigma2_upper - found.log_norm_lower
@@ -332,3 +333,51 @@ def test_wide_numbers_order_negate_and_take_roots() -> None:
     for value in (0.0, 2.0, 3.7e-301, 1e300):
         assert growth.wide_sqrt(wide(value)).value() == pytest.approx(math.sqrt(value), rel=2 * EPS)
     assert growth.wide_sqrt(Wide(0.5, 100001)) == Wide(0.5, 50001)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=seeds(), depth=st.integers(1, 40))
+def test_T28_with_weight_1_is_the_triangle_inequality(seed: int, depth: int) -> None:
+    """No chain is certified to more than its norms alone allow: sum of ||B_k|| prod_{l>k} sigma_l."""
+    rng = np.random.default_rng(seed)
+    parameters = random_parameters(rng, depth)
+    along, across = parameters.injection_along, parameters.injection_across
+    least = np.maximum(along, across)
+    norms = least + rng.random() * (np.hypot(along, across) - least)
+    plain = 0.0
+    for sigma, norm in zip(parameters.sigma, norms, strict=True):
+        plain = sigma * plain + norm
+    room = 32 * EPS * depth  # a few roundings a layer, on either side
+    log_plain = math.log(plain) if plain > 0.0 else -math.inf
+    one, two = theory.certify_cone(parameters), theory.certify_cone(parameters, injection_norm=norms)
+    assert two.log_norm_upper <= log_plain + room
+    assert two.log_norm_upper <= one.log_norm_upper and two.log_norm_lower >= one.log_norm_lower
+    assert log_product_growth(parameters) <= float(np.sum(np.log(parameters.sigma))) + room
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=seeds(), depth=st.integers(1, 8), d=st.integers(2, 6), m=st.integers(1, 5))
+def test_T27_and_T28_hold_with_the_injections_own_norms(seed: int, depth: int, d: int, m: int) -> None:
+    rng = np.random.default_rng(seed)
+    propagators = rng.standard_normal((depth, d, d)) * rng.uniform(0.2, 1.0, (depth, 1, 1))
+    injections = rng.standard_normal((depth, d, m)) * rng.uniform(0.0, 2.0, (depth, 1, 1))
+    parameters = theory.measure(propagators, injections)
+    norms = np.array([np.linalg.norm(one, 2) for one in injections], dtype=np.float64)
+    certificate = theory.certify_cone(parameters, injection_norm=norms)
+    s = np.linalg.svd(dense_jacobian(propagators, injections), compute_uv=False)
+    # the dense product rounds by a few eps d a layer relative to the sum of its terms, which the plain bound is
+    plain = 0.0
+    for sigma, norm in zip(parameters.sigma, norms, strict=True):
+        plain = sigma * plain + norm
+    room = 64 * EPS * d * depth * plain
+    assert s[0] <= math.exp(certificate.log_norm_upper) + room
+    assert s[0] >= math.exp(certificate.log_norm_lower) - room
+    if len(s) > 1:
+        assert s[1] <= math.exp(certificate.log_sigma2_upper) + room
+
+
+def test_injection_norms_must_be_one_a_layer() -> None:
+    parameters = uniform_parameters(3)
+    for norms in (np.ones(2), np.array([1.0, -1.0, 1.0]), np.array([1.0, math.nan, 1.0])):
+        with pytest.raises(ValueError, match="injection_norm must be 3 finite numbers >= 0"):
+            theory.certify_cone(parameters, injection_norm=norms)

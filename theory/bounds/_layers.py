@@ -19,6 +19,7 @@ class WideLayer:
         beta, b: the injection's norms along and across u_l.
         c: u_l^T B_l w for the direction of the coherent injections; 0 where there is none.
         aside: bound on ||(I - u_l u_l^T) B_l w|| for the same w; at most b.
+        norm: bound on ||B_l||; None where no better one than hypot(beta, b) is known.
     """
 
     sigma: Wide
@@ -29,6 +30,7 @@ class WideLayer:
     b: Wide
     c: Wide
     aside: Wide
+    norm: Wide | None = None
 
     @property
     def beta_across(self) -> Wide:
@@ -67,5 +69,5 @@ def wide_layers(parameters: ChainParameters) -> list[WideLayer]:
 def product_layers(parameters: ChainParameters) -> list[WideLayer]:
     """The layers of the chain whose J_L is the product P_{L:1}: B_1 = A_1 and no other injection, w = v_1."""
     first, *later = wide_layers(parameters)
-    start = replace(first, beta=first.sigma, b=first.sigma * first.xi, c=first.sigma, aside=ZERO)
-    return [start, *(replace(layer, beta=ZERO, b=ZERO, c=ZERO, aside=ZERO) for layer in later)]
+    start = replace(first, beta=first.sigma, b=first.sigma * first.xi, c=first.sigma, aside=ZERO, norm=first.sigma)
+    return [start, *(replace(layer, beta=ZERO, b=ZERO, c=ZERO, aside=ZERO, norm=ZERO) for layer in later)]

@@ -138,6 +138,7 @@ def _measure(blocks: Sequence[tuple[ScaledMatrix, ScaledMatrix]], direction: NDA
                 s=wide(off) if index else ONE,
                 beta=shifted(float(np.linalg.norm(along)), b.exponent),
                 b=ScaledMatrix(across, b.exponent).norm(),
+                norm=b.norm(),
                 c=shifted(c, b.exponent),
                 aside=ScaledMatrix(aside, b.exponent).norm(),
             )

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from observables import ChainParameters
 from theory.bounds._cone_step import Cone, Injected, advance, noise_of
 from theory.bounds._layers import WideLayer, wide_layers
-from theory.bounds._wide import ZERO, Wide, wide_hypot, wide_max, wide_min, wide_sqrt
+from theory.bounds._wide import ZERO, Wide, wide, wide_hypot, wide_max, wide_min, wide_sqrt
 from theory.bounds.growth import Growth, weights
 
 __all__ = ["ConeCertificate", "certify_cone", "cone_recursion"]
@@ -58,7 +59,7 @@ class ConeCertificate:
     since: int
 
 
-def certify_cone(parameters: ChainParameters) -> ConeCertificate:
+def certify_cone(parameters: ChainParameters, *, injection_norm: NDArray[np.float64] | None = None) -> ConeCertificate:
     """Bound ||J_L||, its second singular value and its noise ratio by cones, beside (T15).
 
     Implements (T27) and (T28). Where `injection_coherent` is given, its direction w and -w are followed; in any case
@@ -68,12 +69,15 @@ def certify_cone(parameters: ChainParameters) -> ConeCertificate:
     Args:
         parameters: of the chain, L layers; alignment[0] is never read. For a chain with J_0 != 0 pass the parameters
             with the first injection B_1 + A_1 J_0.
+        injection_norm: ||B_l|| where it is known, (L,), which lies between the larger of its two parts' norms and
+            their hypot; with it the norm is never above sum_k ||B_k|| prod_{l>k} sigma_l, the triangle inequality.
 
     Returns:
         The certificate.
 
     Raises:
-        ValueError: if injection_coherent exceeds injection_along in size by more than rounding.
+        ValueError: if injection_coherent exceeds injection_along in size by more than rounding, or injection_norm is
+            not one number >= 0 a layer.
     """
     layers = wide_layers(parameters)
     coherent = parameters.injection_coherent
@@ -87,7 +91,20 @@ def certify_cone(parameters: ChainParameters) -> ConeCertificate:
                 "injection_coherent must not exceed injection_along in size; got "
                 f"{float(coherent[layer])!r} with {float(parameters.injection_along[layer])!r} in layer {layer + 1}"
             )
+    if injection_norm is not None:
+        layers = _with_norms(layers, injection_norm)
     return cone_recursion(layers, coherent is not None)
+
+
+def _with_norms(layers: Sequence[WideLayer], norms: NDArray[np.float64]) -> list[WideLayer]:
+    norms = np.asarray(norms, dtype=np.float64)
+    if norms.shape != (len(layers),) or not np.isfinite(norms).all() or (norms < 0).any():
+        raise ValueError(f"injection_norm must be {len(layers)} finite numbers >= 0, one a layer; got {norms}")
+    # a norm as measured may be below one of its parts by the error of either
+    return [
+        replace(layer, norm=wide_max(wide(float(norm)), wide_max(layer.beta, layer.b)))
+        for layer, norm in zip(layers, norms, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +135,8 @@ def cone_recursion(layers: Sequence[WideLayer], coherent: bool) -> ConeCertifica
 
     last = whole[-1]
     low, upper, second, across = best.low, wide_hypot(last.along, last.across), last.across, last.across
+    for grown in last.weighted:
+        upper = wide_min(upper, grown)  # no weight exceeds 1, so that V is never below the norm
     noise = last.across / low if low.fraction > 0 else None
     for track in tracks:
         if track.cone is None:

@@ -37,7 +37,7 @@ class Growth:
     def step(
         self, layer: WideLayer, along: Wide, across: Wide, weights: Sequence[Wide], rates: Sequence[Wide]
     ) -> Growth:
-        """Behind one more layer, C_l having norms `along` and `across`.
+        """Behind one more layer, C_l having norms `along` and `across`, and as a whole at most the layer's `norm`.
 
         Implements (T15)'s p+ and q+ and (T28), each capped by the other: ||u^T X|| <= v and
         ||(I - u u^T) X|| <= sqrt(weight) v.
@@ -52,8 +52,11 @@ class Growth:
         weighted = []
         for v, weight, rate in zip(self.weighted, weights, rates, strict=True):
             root = wide_sqrt(weight)
+            added = wide_hypot(along, across / root)
+            if layer.norm is not None:
+                added = wide_min(added, layer.norm / root)  # V(y) <= ||y|| / r
             # p and q bound V too, and are the better of the two in a chain's first layers
-            grown = wide_min(layer.sigma * rate * v + wide_hypot(along, across / root), wide_hypot(p, q / root))
+            grown = wide_min(layer.sigma * rate * v + added, wide_hypot(p, q / root))
             weighted.append(grown)
             p, q = wide_min(p, grown), wide_min(q, root * grown)
         return Growth(p, q, tuple(weighted))
@@ -74,14 +77,14 @@ def weights(layers: Sequence[WideLayer]) -> tuple[tuple[Wide, ...], tuple[tuple[
     """The weights a chain is followed with, and the rate of each in every layer.
 
     The largest gap of the layers l >= 2, which makes (T8), and the geometric mean of those that are positive, which is
-    better where a few layers stand out.
+    better where a few layers stand out; and 1, with which (T28) is the triangle inequality, sigma ||X|| + ||C||: (T15)
+    takes the along and the across part at their worst apart, and exceeds it where gap and alignment say little.
     """
-    gaps = [layer.xi.value() for layer in layers[1:]]
-    positive = [gap for gap in gaps if gap > 0]
-    if not positive:
-        return (), ((),) * len(layers)
-    mean = math.exp(math.fsum(math.log(gap) for gap in positive) / len(positive))
-    chosen = [max(positive)] if mean >= 0.9 * max(positive) else [max(positive), mean]
+    positive = [gap for gap in (layer.xi.value() for layer in layers[1:]) if gap > 0]
+    chosen = [1.0]
+    if positive:
+        mean = math.exp(math.fsum(math.log(gap) for gap in positive) / len(positive))
+        chosen = [max(positive), *([mean] if mean < 0.9 * max(positive) else []), *chosen]
     rates = []
     for layer in layers:
         kappa, s, gap = layer.kappa.value(), layer.s.value(), layer.xi.value()
@@ -94,7 +97,7 @@ def log_product_growth(parameters: ChainParameters) -> float:
 
     Implements (T28) for the product: sigma_1 max(1, xi_1 / r) prod_{l>=2} sigma_l N_l(r), with N_l the norm of
     [[kappa_l, s_l r], [xi_l s_l / r, -xi_l kappa_l]], the least over a few r. r^2 = sup xi gives (T8) where all gaps
-    are equal.
+    are equal, r = 1 the product of the norms.
 
     Returns:
         Natural logarithm; -inf where a sigma is 0.
@@ -109,7 +112,7 @@ def log_product_growth(parameters: ChainParameters) -> float:
         with np.errstate(divide="ignore"):
             return total + float(np.sum(np.log(parameters.alignment[1:])))
     across = parameters.across
-    candidates = {float(np.max(gaps)), float(np.max(gaps[1:])), math.exp(float(np.mean(np.log(positive))))}
+    candidates = {float(np.max(gaps)), float(np.max(gaps[1:])), math.exp(float(np.mean(np.log(positive)))), 1.0}
     best = math.inf
     for weight in sorted(candidates - {0.0}):
         start = max(0.0, math.log(gaps[0]) - 0.5 * math.log(weight)) if gaps[0] > 0 else 0.0
