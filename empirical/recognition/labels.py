@@ -21,7 +21,7 @@ without a language model (`empirical.recognition.relatedness`). The others' thre
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from empirical.recognition.loops import Loop, compression_ratio, made_up_by_looping
@@ -123,6 +123,7 @@ class Labels:
         compression_ratio: of the transcript.
         phrases: those of the list that it has.
         relatedness: to the reference; None without one.
+        said, wrote: reference and transcript, normalised; said is empty where there is no reference.
     """
 
     wer_above_half: bool | None
@@ -137,6 +138,8 @@ class Labels:
     compression_ratio: float
     phrases: tuple[str, ...]
     relatedness: Relatedness | None
+    said: str
+    wrote: str
 
     def columns(self) -> dict[str, Any]:
         """Labels by name, and the measures of `MEASURES`."""
@@ -162,36 +165,43 @@ def label(heard: Heard, rules: Rules) -> Labels:
     wrote = normalise(heard.transcript, rules.spellings)
     loop = made_up_by_looping(heard.transcript, heard.reference, least_repeats=rules.loop_repeats)
     ratio = compression_ratio(heard.transcript)
-    looping = loop.extra >= rules.loop_words or ratio > rules.compression_ratio
     phrases = () if rules.phrases is None else tuple(rules.phrases.found(heard.transcript, heard.reference))
     scored = errors.reason == "ok"
     said = normalise(heard.reference, rules.spellings) if scored and heard.reference is not None else ""
-    related = relatedness(said, wrote) if scored else None
-    return Labels(
+    found = Labels(
         wer_above_half=errors.wer > rules.wer if scored else None,
         insertion_heavy=errors.insertion_rate > rules.insertion_rate if scored else None,
-        looping=looping,
+        looping=loop.extra >= rules.loop_words or ratio > rules.compression_ratio,
         hallucination_phrase=None if rules.phrases is None else bool(phrases),
         text_on_non_speech=bool(wrote) if _no_speech(heard, errors) else None,
-        fluent_unrelated=_fluent_unrelated(heard, rules, related, looping=looping, words=len(wrote.split())),
+        fluent_unrelated=None,
         truncated=heard.truncated,
         errors=errors,
         loop=loop,
         compression_ratio=ratio,
         phrases=phrases,
-        relatedness=related,
+        relatedness=relatedness(said, wrote) if scored else None,
+        said=said,
+        wrote=wrote,
     )
+    return judge_unrelated(found, heard, rules)
+
+
+def judge_unrelated(labels: Labels, heard: Heard, rules: Rules) -> Labels:
+    """The labels with fluent_unrelated by `rules.unrelated`, which needs the other labels' numbers to be found first.
+
+    Args:
+        labels: of this record, under the same rules but for `unrelated`.
+        heard: the record.
+        rules: with the calibrated threshold.
+    """
+    if labels.relatedness is None or math.isnan(rules.unrelated) or math.isnan(heard.avg_logprob):
+        return replace(labels, fluent_unrelated=None)
+    spoken = len(labels.wrote.split()) >= rules.fluent_words
+    fluent = spoken and heard.avg_logprob > rules.log_prob and not labels.looping
+    return replace(labels, fluent_unrelated=fluent and labels.relatedness.score <= rules.unrelated)
 
 
 def _no_speech(heard: Heard, errors: WordErrors) -> bool:
     """Whether it is known that nothing was said; of a clip with words the label asks nothing."""
     return errors.reason == "empty_reference" or heard.condition in NON_SPEECH
-
-
-def _fluent_unrelated(
-    heard: Heard, rules: Rules, related: Relatedness | None, *, looping: bool, words: int
-) -> bool | None:
-    if related is None or math.isnan(rules.unrelated) or math.isnan(heard.avg_logprob):
-        return None
-    fluent = words >= rules.fluent_words and heard.avg_logprob > rules.log_prob and not looping
-    return fluent and related.score <= rules.unrelated

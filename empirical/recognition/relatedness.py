@@ -169,8 +169,14 @@ def calibrate(told: Sequence[Told], seed: int) -> Calibration:
     )
 
 
-def share(count: int, n: int) -> Share:
+def share(count: int, n: int, independent: int | None = None) -> Share:
     """count / n with Wilson's 95 % interval.
+
+    Args:
+        count: cases that hold.
+        n: cases.
+        independent: how many of them are (clips, where a clip has several cases), by default all: the interval is then
+            as wide as that many would have it, which is too wide rather than too narrow.
 
     Raises:
         ValueError: if count is not in [0, n].
@@ -179,7 +185,7 @@ def share(count: int, n: int) -> Share:
         raise ValueError(f"count must lie in [0, {n}]; got {count}")
     if n == 0:
         return Share(math.nan, math.nan, math.nan, 0)
-    p, weight = count / n, _Z95**2 / n
+    p, weight = count / n, _Z95**2 / (n if independent is None else independent)
     centre = (p + weight / 2.0) / (1.0 + weight)
     reach = math.sqrt(weight * (p * (1.0 - p) + weight / 4.0)) / (1.0 + weight)
     return Share(p, max(0.0, centre - reach), min(1.0, centre + reach), n)

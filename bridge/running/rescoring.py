@@ -1,0 +1,142 @@
+"""Scores and labels of a run's clips table, computed anew from its texts: no model and no audio is needed.
+
+records/clips.parquet is replaced: the columns of `SCORES` by what they are now, those of `LABELS` and `MEASURES` added
+or replaced, all others kept as they are. What was measured stays in parts/, which nothing here touches, and what
+changed is told, value by value, in rescored.json beside the rules.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bridge.comparison.labelling import (
+    SCORES,
+    Labelled,
+    agreement_of_labels,
+    changed_scores,
+    composition,
+    label_clips,
+    label_shares,
+)
+from bridge.errors import ConfigError, OtherSettingsError
+from bridge.running.schema import CLIPS
+from bridge.running.store import RunStore, read_provenance, write_json, write_table
+from empirical.recognition.labels import LABELS, MEASURES, Rules
+
+SCHEMA_VERSION = 1
+
+_TYPES: dict[str, pa.DataType] = {
+    **{name: CLIPS[name] for name in SCORES},
+    **dict.fromkeys(LABELS, pa.bool_()),
+    **dict.fromkeys(("insertion_rate", "relatedness"), pa.float64()),
+    **dict.fromkeys(("loop_period", "loop_repeats", "loop_words"), pa.int64()),
+    "phrases": pa.list_(pa.string()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """What was done.
+
+    Attributes:
+        clips: the table that was written.
+        details: rescored.json, with rules, calibrations, changes, shares, composition and agreement.
+        rows: of the table.
+        changed: values that differ from what stood there, by column; empty where none does.
+        labelled: labels with their shares over all conditions, one mapping a model x label.
+    """
+
+    clips: Path
+    details: Path
+    rows: int
+    changed: dict[str, int]
+    labelled: list[dict[str, Any]]
+
+
+def rescore(directory: str | Path, rules: Rules | None = None) -> Rescored:
+    """Scores and labels a run again.
+
+    Args:
+        directory: the run, finished or not.
+        rules: thresholds, phrases and spellings.
+
+    Raises:
+        ConfigError: if the directory is no run, or its clips table cannot be read or lacks a column.
+        OtherSettingsError: if a run is at work in it, or it cannot be written.
+    """
+    root = Path(directory)
+    path = root / "records" / "clips.parquet"
+    try:
+        settings = json.loads((root / "settings.json").read_text(encoding="utf-8"))
+        seed = int(settings.get("config", settings).get("seed", 0))
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{root} is not a run directory: it has no readable settings.json") from error
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: {root} holds no records yet")
+    try:
+        with RunStore(root, settings).lock():
+            return _rescore(root, path, rules, seed)
+    except OSError as error:
+        raise OtherSettingsError(f"{root} cannot be written: {error.strerror or error}") from error
+
+
+def _rescore(root: Path, path: Path, rules: Rules | None, seed: int) -> Rescored:
+    try:
+        table = pq.ParquetFile(path, page_checksum_verification=True).read().replace_schema_metadata(None)
+        provenance = read_provenance(path)
+        before = table.to_pandas()
+        labelled = label_clips(before, rules, seed=seed)
+    except (ValueError, pa.ArrowException, OSError) as error:
+        raise ConfigError(f"{path} cannot be scored: {' '.join(str(error).split())}") from error
+    after = labelled.clips
+    for name in (*SCORES, *LABELS, *MEASURES):
+        column = pa.array([_plain(value) for value in after[name]], type=_TYPES[name])
+        place = table.schema.get_field_index(name)
+        table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
+    changes = changed_scores(before, after)
+    shares = label_shares(after)
+    # The table first: what tells of it must not be there without it.
+    write_table(path, table, provenance | {"rescored": labelled.identity()})
+    write_json(root / "rescored.json", _details(labelled, provenance, changes, shares, seed))
+    pooled = shares[(shares["condition"] == "all") & (shares["n"] > 0)]
+    return Rescored(
+        clips=path,
+        details=root / "rescored.json",
+        rows=table.num_rows,
+        changed={name: count for name in SCORES if (count := sum(one["column"] == name for one in changes))},
+        labelled=_records(pooled[["model", "label", "n", "count", "share", "low", "high"]]),
+    )
+
+
+def _details(
+    labelled: Labelled, provenance: dict[str, Any], changes: list[dict[str, Any]], shares: pd.DataFrame, seed: int
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "seed": seed,
+        "models": labelled.identity(),
+        "before": provenance.get("rescored"),
+        "changes": [{name: _plain(value) for name, value in change.items()} for change in changes],
+        "shares": _records(shares),
+        "composition": _records(composition(labelled.clips)),
+        "agreement": _records(agreement_of_labels(labelled.clips, seed=seed)),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as Arrow and JSON take it: what is missing is None."""
+    if value is pd.NA or value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    return value.item() if isinstance(value, np.generic) else value

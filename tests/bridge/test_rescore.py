@@ -1,0 +1,111 @@
+"""`spi rescore`: a run's texts scored again, its other columns kept to the bit, its parts untouched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bridge.commands.rescore import rescore as command
+from bridge.comparison.labelling import SCORES
+from bridge.comparison.tables import load_run
+from bridge.errors import ConfigError, OtherSettingsError
+from bridge.running.rescoring import rescore
+from bridge.running.schema import to_table
+from bridge.running.store import RunStore, read_provenance, write_table
+from empirical.recognition.labels import LABELS, MEASURES, Rules
+from empirical.recognition.phrases import phrase_list
+from tests.bridge.test_labelling import table
+from tests.helpers.records import run_tables, write_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run whose clips table has wrong scores."""
+    directory = write_run(tmp_path / "run", run_tables({"toy": "dispersive decay"}, clips=2, conditions=("clean",)))
+    clips = to_table("clips", table().to_dict("records"))
+    write_table(directory / "records" / "clips.parquet", clips, {"seed": 0, "versions": {"x": "1"}})
+    return directory
+
+
+def test_scores_are_replaced_labels_added_and_the_rest_is_kept(run: Path) -> None:
+    path = run / "records" / "clips.parquet"
+    before = pq.read_table(path)
+    found = rescore(run)
+    after = pq.read_table(path)
+    kept = [name for name in before.column_names if name not in (*SCORES, *LABELS)]
+    assert after.select(kept).equals(before.select(kept))
+    assert after.column_names == [
+        *before.column_names,
+        *(n for n in (*LABELS, *MEASURES) if n not in before.schema.names),
+    ]
+    assert found.rows == 48 and found.changed["wer"] == 48
+    details = json.loads(found.details.read_text())
+    assert len(details["changes"]) == sum(found.changed.values()) and details["before"] is None
+    assert {
+        "model": "toy",
+        "clip": "c-0",
+        "condition": "clean",
+        "column": "wer",
+        "before": 9.0,
+        "after": 0.0,
+    } in details["changes"]
+    assert read_provenance(path)["versions"] == {"x": "1"} and "toy" in read_provenance(path)["rescored"]
+    assert not load_run(run).clips["wer_above_half"].iloc[0]
+    assert not list(run.glob("**/.partial-*"))
+
+
+def test_a_second_time_changes_nothing_and_other_rules_do(run: Path) -> None:
+    rescore(run)
+    path = run / "records" / "clips.parquet"
+    first = path.read_bytes()
+    again = rescore(run)
+    assert path.read_bytes() == first and again.changed == {}
+    listed = rescore(run, Rules(phrases=phrase_list(["every cold boat"], "ours")))
+    clips = pd.read_parquet(path)
+    assert listed.changed == {} and clips["hallucination_phrase"].sum() == 12
+    assert clips.loc[clips["condition"] == "noise", "phrases"].iloc[0].tolist() == ["every cold boat"]
+    details = json.loads(listed.details.read_text())
+    assert details["before"]["toy"]["rules"]["phrases"] is None
+    assert details["models"]["toy"]["rules"]["phrases"]["source"] == "ours"
+
+
+def test_what_is_no_run_is_told_in_one_line(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not a run directory: it has no readable settings\.json"):
+        rescore(tmp_path / "nowhere")
+    path = run / "records" / "clips.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match=r"clips\.parquet cannot be scored"):
+        rescore(run)
+    assert path.read_bytes() == whole[: len(whole) // 2] and not (run / "rescored.json").exists()
+    write_table(path, to_table("clips", table().drop(columns=["transcript"]).to_dict("records")), {})
+    with pytest.raises(ConfigError, match="missing: transcript"):
+        rescore(run)
+    path.unlink()
+    with pytest.raises(ConfigError, match="holds no records yet"):
+        rescore(run)
+
+
+def test_a_run_at_work_is_left_alone(run: Path) -> None:
+    with RunStore(run, {"seed": 0, "k": 4}).lock(), pytest.raises(OtherSettingsError, match="another spi run"):
+        rescore(run)
+
+
+def test_command_says_what_changed(run: Path, tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(command)
+    (tmp_path / "list.txt").write_text("every cold boat\n", encoding="utf-8")
+    said = CliRunner().invoke(app, [str(run), "--phrases", str(tmp_path / "list.txt"), "--json"])
+    assert said.exit_code == 0
+    outcome = json.loads(said.stdout)
+    assert outcome["rows"] == 48 and outcome["changed"]["wer"] == 48
+    assert {"hallucination_phrase", "fluent_unrelated"} <= {row["label"] for row in outcome["labels"]}
+    assert "no score" in CliRunner().invoke(app, [str(run)]).stdout
+    refused = CliRunner().invoke(app, [str(run), "--phrases", str(tmp_path / "none.txt")])
+    assert isinstance(refused.exception, ConfigError) and "none.txt" in str(refused.exception)
