@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BLOCK_COLUMNS = (
     *("model", "clip", "condition", "state", "block", "index", "blocks", "first", "last", "layers", "d_model"),
-    *("tokens", "n_tokens", "transcript", "truncated", "dtype"),
+    *("tokens", "n_tokens", "tokens_from", "transcript", "truncated", "dtype"),
     *("sigma", "gap", "bulk_gap", "bulk_gap_se", "alignment", "misalignment", "gain"),
     *("injection_along", "injection_across", "injection_norm", "injection_coherent"),
     *("propagator_residual", "propagator_converged", "injection_converged"),
@@ -119,7 +119,7 @@ def block_parameters(
         decoder_position(state)
     rows: list[dict[str, Any]] = []
     for checkpoint, prepared in hear(model, clips, conditions, dtype, seed=seed):
-        chain = DecoderChain(checkpoint.model, prepared.states, prepared.transcript.tokens)
+        chain = DecoderChain(checkpoint.model, prepared.states, prepared.tokens)
         for state in states:
             sizes = range(1, chain.depth + 1) if wanted is None else wanted
             rows += block_rows(checkpoint, prepared, chain, state, sizes, seed=seed)

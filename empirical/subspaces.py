@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SUBSPACE_COLUMNS = (
     *("model", "clip", "condition", "state", "layer", "layers", "d_model", "dimension", "rank"),
-    *("tokens", "n_tokens", "transcript", "truncated", "dtype"),
+    *("tokens", "n_tokens", "tokens_from", "transcript", "truncated", "dtype"),
     *("overlap", "cosines", "largest_cosine", "smallest_cosine", "null_overlap", "null_overlap_sd"),
     *("null_overlap_high", "null_largest_cosine_high", "chance"),
     *("boundary_gap", "boundary_gap_before", "residual", "converged"),
@@ -102,7 +102,7 @@ def subspace_alignment(
         decoder_position(state)
     rows: list[dict[str, Any]] = []
     for checkpoint, prepared in hear(model, clips, conditions, dtype, seed=seed):
-        chain = DecoderChain(checkpoint.model, prepared.states, prepared.transcript.tokens)
+        chain = DecoderChain(checkpoint.model, prepared.states, prepared.tokens)
         for state in states:
             rows += subspace_rows(checkpoint, prepared, chain, state, wanted, seed=seed)
     return pd.DataFrame(rows, columns=list(SUBSPACE_COLUMNS))
