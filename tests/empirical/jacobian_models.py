@@ -19,6 +19,8 @@ def small_whisper(
     depth: int = 3,
     heads: int = 2,
     frames: int = 9,
+    encoder_depth: int = 1,
+    attention: str = "eager",
     seed: int = 0,
 ) -> WhisperForConditionalGeneration:
     """A Whisper whose weights are large enough that attention is peaked and every nonlinearity matters."""
@@ -26,7 +28,7 @@ def small_whisper(
         vocab_size=30,
         num_mel_bins=8,
         d_model=width,
-        encoder_layers=1,
+        encoder_layers=encoder_depth,
         decoder_layers=depth,
         encoder_attention_heads=heads,
         decoder_attention_heads=heads,
@@ -39,7 +41,7 @@ def small_whisper(
         bos_token_id=0,
         eos_token_id=0,
         decoder_start_token_id=1,
-        attn_implementation="eager",
+        attn_implementation=attention,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -60,6 +62,44 @@ def encoder_states(model: WhisperForConditionalGeneration, seed: int = 1) -> Ten
     generator = torch.Generator().manual_seed(seed)
     shape = (model.config.max_source_positions, model.config.d_model)
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(model.dtype)
+
+
+def mel_features(model: WhisperForConditionalGeneration, seed: int = 2) -> Tensor:
+    """Random log-mel features, (mels, 2 frames)."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (model.config.num_mel_bins, 2 * model.config.max_source_positions)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(model.dtype)
+
+
+def encoder_streams(model: WhisperForConditionalGeneration, features: Tensor) -> list[Tensor]:
+    """h_0 .. h_L of the encoder, each (S, d), by the model's own modules; h_0 is what goes into the first layer."""
+    caught: list[Tensor] = []
+    layers = model.model.encoder.layers
+    hooks = [layers[0].register_forward_pre_hook(lambda _m, args: caught.append(args[0]))]
+    hooks += [layer.register_forward_hook(lambda _m, _i, out: caught.append(out)) for layer in layers]
+    try:
+        model.model.encoder(features[None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [(out[0] if isinstance(out, tuple) else out)[0] for out in caught]
+
+
+def encoder_jacobian(model: WhisperForConditionalGeneration, features: Tensor, layer: int) -> Tensor:
+    """dh_layer / dc of the encoder by autograd of the whole of it, (S d, mels 2S)."""
+    matrix = torch.autograd.functional.jacobian(lambda c: encoder_streams(model, c)[layer].flatten(), features)
+    return matrix.flatten(1)
+
+
+def encoder_layer_jacobian(model: WhisperForConditionalGeneration, x: Tensor, layer: int) -> Tensor:
+    """A of one encoder layer by autograd of the module itself, (S d, S d)."""
+    module = model.model.encoder.layers[layer - 1]
+
+    def run(h: Tensor) -> Tensor:
+        out = module(h[None], None)
+        return (out[0] if isinstance(out, tuple) else out)[0].flatten()
+
+    return torch.autograd.functional.jacobian(run, x).flatten(1)
 
 
 def residual_streams(model: WhisperForConditionalGeneration, states: Tensor, tokens: list[int]) -> list[Tensor]:
