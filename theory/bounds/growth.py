@@ -97,7 +97,7 @@ def log_product_growth(parameters: ChainParameters) -> float:
 
     Implements (T28) for the product: sigma_1 max(1, xi_1 / r) prod_{l>=2} sigma_l N_l(r), with N_l the norm of
     [[kappa_l, s_l r], [xi_l s_l / r, -xi_l kappa_l]], the least over a few r. r^2 = sup xi gives (T8) where all gaps
-    are equal, r = 1 the product of the norms.
+    are equal.
 
     Returns:
         Natural logarithm; -inf where a sigma is 0.
@@ -112,7 +112,7 @@ def log_product_growth(parameters: ChainParameters) -> float:
         with np.errstate(divide="ignore"):
             return total + float(np.sum(np.log(parameters.alignment[1:])))
     across = parameters.across
-    candidates = {float(np.max(gaps)), float(np.max(gaps[1:])), math.exp(float(np.mean(np.log(positive)))), 1.0}
+    candidates = {float(np.max(gaps)), float(np.max(gaps[1:])), math.exp(float(np.mean(np.log(positive))))}
     best = math.inf
     for weight in sorted(candidates - {0.0}):
         start = max(0.0, math.log(gaps[0]) - 0.5 * math.log(weight)) if gaps[0] > 0 else 0.0
