@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from bridge.commands import attack, check, describe, measure, models, produce, sweep
+from bridge.commands import attack, check, data, describe, measure, models, produce, sweep
 from bridge.errors import EXIT_CODES, ExitCode, SpiError
 
 # Typer raises its own copy of click's UsageError in recent versions and click's before; BadParameter is public in both.
@@ -28,6 +28,7 @@ app.command("measure")(measure.measure)
 app.add_typer(sweep.app, name="sweep")
 app.command("attack")(attack.attack)
 app.command("check")(check.check)
+app.add_typer(data.app, name="data")
 app.command("stress")(produce.stress)
 app.command("nulls")(models.nulls)
 app.add_typer(models.organism, name="organism")

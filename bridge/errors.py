@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     CHECKPOINT = 4
     OTHER_SETTINGS = 5
     SOME_FAILED = 6
+    DATA = 7
     INTERRUPTED = 130
 
 
@@ -24,6 +25,7 @@ EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.CHECKPOINT: "a model could not be loaded",
     ExitCode.OTHER_SETTINGS: "the output directory belongs to another run, or to something else",
     ExitCode.SOME_FAILED: "the run finished, but some tasks failed while they were measured",
+    ExitCode.DATA: "published data could not be fetched, or a data set is not whole",
     ExitCode.INTERRUPTED: "the run was interrupted; the same command goes on where it was",
 }
 """What each exit code means, in the words the help and the README use."""
@@ -65,6 +67,12 @@ class OtherSettingsError(SpiError):
     """The output directory was made under other settings, or is no run directory at all."""
 
     exit_code = ExitCode.OTHER_SETTINGS
+
+
+class DataError(SpiError):
+    """Published data could not be had, or would have written what it must not."""
+
+    exit_code = ExitCode.DATA
 
 
 class RunInterruptedError(SpiError):

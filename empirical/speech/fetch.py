@@ -45,6 +45,7 @@ class FetchError(OSError):
             "busy": "another process is fetching the same file",
             "no_space": "the disk has not room for it",
             "unwritable": "the target cannot be written",
+            "not_whole": "what is there already is not what was published",
         }
     )
 

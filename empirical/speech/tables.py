@@ -37,7 +37,8 @@ def scan_table(path: str | Path) -> ClipScan:
     """Read a manifest; a line that is no clip is listed with its number, and the others go on.
 
     A name is the line's own or the audio file's without extension. It becomes part of file names, so it may hold no
-    slash and no control character. An empty transcript is kept as "": nothing is said.
+    slash and no control character. An empty transcript in JSON lines is kept as "": nothing is said. A table has no
+    other way to say that a transcript is not known, so an empty cell says that.
 
     Args:
         path: a file of `TABLE_EXTENSIONS`.
@@ -116,7 +117,7 @@ def _tsv_rows(table: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str,
         if len(values) != len(header):
             yield number, f"{len(values)} fields under a header of {len(header)}"
         else:
-            yield number, dict(zip(header, values, strict=True))
+            yield number, {name: value or None for name, value in zip(header, values, strict=True)}
 
 
 def _clip(row: Mapping[str, Any] | str, folder: Path) -> Clip:

@@ -3,109 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import pickle
-import re
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from empirical.speech.fetch import FetchError, Patience, fetch, file_md5
+from tests.helpers.file_server import Answer, Handler, Server, Site, fresh, good, running_site, status, upto
 
 CONTENT = np.random.default_rng(6).integers(0, 256, size=400_000, dtype=np.uint8).tobytes()
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 HASTY = Patience(attempts=3, silence_s=0.3, slowest_bytes_s=1000.0, pause_s=0.0)
 
-Answer = Callable[["Handler", int, bytes], None]
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers as the server's script says; each request is told from which byte it was asked."""
-
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.site.asked.append((self.path, asked))
-        first = int(re.fullmatch(r"bytes=(\d+)-", asked).group(1)) if asked else 0  # type: ignore[union-attr]
-        self.close_connection = True
-        script = self.server.site.scripts[self.path.lstrip("/")]
-        (script.pop(0) if len(script) > 1 else script[0])(self, first, CONTENT)
-
-    def say(self, status: int, headers: dict[str, object], body: bytes = b"") -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """A test says enough."""
-
-
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    site: Site
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is part of the test."""
-
-
-@dataclass
-class Site:
-    """A server on the loopback: for each path the answers to its requests in turn, the last one for ever."""
-
-    address: str = ""
-    scripts: dict[str, list[Answer]] = field(default_factory=dict)
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-
-    def serving(self, *answers: Answer, at: str = "file") -> str:
-        self.scripts[at] = list(answers)
-        return f"{self.address}/{at}"
-
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Server]:
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def server() -> Iterator[Server]:
+    with running_site() as running:
+        yield running
 
 
 @pytest.fixture
-def site(running: Server, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(server: Server, monkeypatch: pytest.MonkeyPatch) -> Site:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    running.site = Site(f"http://127.0.0.1:{running.server_address[1]}")
-    return running.site
-
-
-def good(handler: Handler, first: int, content: bytes) -> None:
-    if not first:
-        handler.say(200, {"Content-Length": len(content)}, content)
-        return
-    span = f"bytes {first}-{len(content) - 1}/{len(content)}"
-    handler.say(206, {"Content-Length": len(content) - first, "Content-Range": span}, content[first:])
-
-
-def upto(stop: int) -> Answer:
-    """Promises everything, hangs up at byte `stop`."""
-
-    def answer(handler: Handler, first: int, content: bytes) -> None:
-        headers: dict[str, object] = {"Content-Length": len(content) - first}
-        if first:
-            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
-        handler.say(206 if first else 200, headers, content[first : max(stop, first)])
-
-    return answer
+    return fresh(server)
 
 
 def ignoring_ranges(handler: Handler, first: int, content: bytes) -> None:
@@ -123,13 +47,6 @@ def chunked(handler: Handler, first: int, content: bytes) -> None:
         piece = content[start : start + 50_000]
         handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
     handler.wfile.write(b"0\r\n\r\n")
-
-
-def status(code: int) -> Answer:
-    def answer(handler: Handler, first: int, content: bytes) -> None:
-        handler.say(code, {"Content-Length": 5}, b"sorry")
-
-    return answer
 
 
 def other_bytes(handler: Handler, first: int, content: bytes) -> None:
@@ -191,46 +108,48 @@ def refused(urls: list[str], target: Path, code: str, said: str, **changes: obje
 def test_an_honest_server(site: Site, tmp_path: Path, answer: Answer) -> None:
     seen: list[tuple[str, int, int]] = []
     target = tmp_path / "new" / "a.tar.gz"
-    assert have([site.serving(answer)], target, progress=lambda *what: seen.append(what)) == len(CONTENT)
+    assert have([site.serving(CONTENT, answer)], target, progress=lambda *what: seen.append(what)) == len(CONTENT)
     assert {("download", len(CONTENT), len(CONTENT)), ("check", len(CONTENT), len(CONTENT))} <= set(seen)
     assert file_md5(target) == MD5
-    assert have([site.serving(status(500))], target) == 0  # it is there: nobody is asked
+    assert have([site.serving(CONTENT, status(500))], target) == 0  # it is there: nobody is asked
     assert len(site.asked) == 1
 
 
 def test_every_drop_is_gone_on_from(site: Site, tmp_path: Path) -> None:
-    url = site.serving(upto(100_000), upto(100_000), upto(250_000), good)
+    url = site.serving(CONTENT, upto(100_000), upto(100_000), upto(250_000), good)
     assert have([url], tmp_path / "a") == len(CONTENT)  # not one byte twice
     assert [asked for _, asked in site.asked] == [None, "bytes=100000-", "bytes=100000-", "bytes=250000-"]
 
 
 def test_a_later_call_goes_on_from_what_an_earlier_one_kept(site: Site, tmp_path: Path) -> None:
     target = tmp_path / "a"
-    error = refused([site.serving(upto(123_456))], target, "no_server", "123456 of 400000 bytes came and are kept")
+    error = refused(
+        [site.serving(CONTENT, upto(123_456))], target, "no_server", "123456 of 400000 bytes came and are kept"
+    )
     assert "broke off at 123456" in str(error)
     assert (tmp_path / "a.part").read_bytes() == CONTENT[:123_456]
-    assert have([site.serving(good)], target) == len(CONTENT) - 123_456
+    assert have([site.serving(CONTENT, good)], target) == len(CONTENT) - 123_456
 
 
 def test_what_is_left_of_another_file_costs_one_more_round(site: Site, tmp_path: Path) -> None:
     (tmp_path / "a.part").write_bytes(b"x" * 1000)
-    assert have([site.serving(good)], tmp_path / "a") == 2 * len(CONTENT) - 1000
+    assert have([site.serving(CONTENT, good)], tmp_path / "a") == 2 * len(CONTENT) - 1000
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "a.part").write_bytes(b"x" * (len(CONTENT) + 1))
-    assert have([site.serving(good)], tmp_path / "b" / "a") == len(CONTENT)
+    assert have([site.serving(CONTENT, good)], tmp_path / "b" / "a") == len(CONTENT)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "a.part").write_bytes(CONTENT)  # stopped before its name was given
-    assert have([site.serving(status(500))], tmp_path / "c" / "a") == 0
+    assert have([site.serving(CONTENT, status(500))], tmp_path / "c" / "a") == 0
 
 
 @pytest.mark.parametrize("answer", [ignoring_ranges, unmeasured])
 def test_a_server_that_ignores_the_range_sends_all_again(site: Site, tmp_path: Path, answer: Answer) -> None:
-    assert have([site.serving(upto(100_000), answer)], tmp_path / "a") == 100_000 + len(CONTENT)
+    assert have([site.serving(CONTENT, upto(100_000), answer)], tmp_path / "a") == 100_000 + len(CONTENT)
 
 
 @pytest.mark.parametrize("answer", [other_range, status(416)])
 def test_one_that_answers_ranges_wrongly_is_asked_without(site: Site, tmp_path: Path, answer: Answer) -> None:
-    have([site.serving(upto(100_000), answer, good)], tmp_path / "a")
+    have([site.serving(CONTENT, upto(100_000), answer, good)], tmp_path / "a")
     assert [asked for _, asked in site.asked] == [None, "bytes=100000-", None]
 
 
@@ -251,21 +170,21 @@ def test_one_that_answers_ranges_wrongly_is_asked_without(site: Site, tmp_path: 
 def test_a_server_that_will_not_do_is_named_with_what_it_did(
     site: Site, tmp_path: Path, answer: Answer, code: str, said: str
 ) -> None:
-    url = site.serving(answer)
+    url = site.serving(CONTENT, answer)
     error = refused([url], tmp_path / "a", code, said)
     assert code == "wrong_sum" or url in str(error)
     # Another server has the file, and the bad one, asked first, does not spoil it.
-    have([url, site.serving(good, at="mirror")], tmp_path / "a")
+    have([url, site.serving(CONTENT, good, at="mirror")], tmp_path / "a")
 
 
 def test_what_is_gone_is_not_asked_for_again(site: Site, tmp_path: Path) -> None:
-    refused([site.serving(status(404))], tmp_path / "a", "no_server", "404")
+    refused([site.serving(CONTENT, status(404))], tmp_path / "a", "no_server", "404")
     assert len(site.asked) == 1 and list(tmp_path.iterdir()) == []
 
 
 def test_two_servers_one_of_which_lies_about_the_bytes(site: Site, tmp_path: Path) -> None:
-    lying = site.serving(other_bytes, at="lying")
-    have([site.serving(upto(50_000), good), lying], tmp_path / "a")
+    lying = site.serving(CONTENT, other_bytes, at="lying")
+    have([site.serving(CONTENT, upto(50_000), good), lying], tmp_path / "a")
 
 
 def test_nobody_there(tmp_path: Path, site: Site) -> None:
@@ -275,15 +194,15 @@ def test_nobody_there(tmp_path: Path, site: Site) -> None:
 def test_what_is_refused_before_a_server_is_asked(site: Site, tmp_path: Path) -> None:
     for url in ("ftp://x/a", "file:///etc/hostname", "x"):
         refused([url], tmp_path / "a", "bad_address", "must begin with http:// or https://")
-    refused([site.serving(good)], tmp_path / "a", "no_space", "bytes free", size=2**62)
+    refused([site.serving(CONTENT, good)], tmp_path / "a", "no_space", "bytes free", size=2**62)
     wrong = tmp_path / "b"
     wrong.write_bytes(b"mine")
     with pytest.raises(FetchError, match=r"move it away \[wrong_sum\]"):
-        fetch([site.serving(good)], wrong, size=len(CONTENT), md5=MD5)
+        fetch([site.serving(CONTENT, good)], wrong, size=len(CONTENT), md5=MD5)
     assert wrong.read_bytes() == b"mine" and site.asked == []
     (tmp_path / "file").write_text("")
     with pytest.raises(FetchError, match="cannot be written") as caught:
-        fetch([site.serving(good)], tmp_path / "file" / "a", size=len(CONTENT), md5=MD5)
+        fetch([site.serving(CONTENT, good)], tmp_path / "file" / "a", size=len(CONTENT), md5=MD5)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
@@ -291,5 +210,5 @@ def test_two_fetches_of_one_file_do_not_write_into_each_other(site: Site, tmp_pa
     fcntl = pytest.importorskip("fcntl")
     with open(tmp_path / "a.part", "wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        refused([site.serving(good)], tmp_path / "a", "busy", "by another process")
-    have([site.serving(good)], tmp_path / "a")
+        refused([site.serving(CONTENT, good)], tmp_path / "a", "busy", "by another process")
+    have([site.serving(CONTENT, good)], tmp_path / "a")

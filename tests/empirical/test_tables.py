@@ -41,9 +41,13 @@ def test_lines_are_sorted_by_name_and_a_librispeech_name_tells_its_speaker(folde
     assert [(clip.name, clip.reference, clip.speaker) for clip in find_clips(table)] == [
         ("1-2-0003", "X", "1"),
         ("a", "Y", None),
-        ("b", "", None),  # it is known that nothing is said
+        ("b", None, None),
     ]
-    assert find_clips(write(folder / "n.jsonl", {"audio": "audio/a.wav", "text": None}))[0].reference is None
+
+
+def test_json_tells_a_transcript_of_nothing_from_none(folder: Path) -> None:
+    table = write(folder / "n.jsonl", {"audio": "audio/a.wav", "text": None}, {"audio": "audio/b.flac", "text": " "})
+    assert [clip.reference for clip in find_clips(table)] == [None, ""]
 
 
 @pytest.mark.parametrize(
