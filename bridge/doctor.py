@@ -98,7 +98,8 @@ def _cuda() -> str:
     if not torch.cuda.is_available():
         build = "torch was built without CUDA" if torch.version.cuda is None else "torch finds no usable CUDA device"
         raise _Missing(f"{build}; runs use the CPU")
-    return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return f"{', '.join(names)}; runs use the first one, with one worker, unless --device cpu is given"
 
 
 def _mps() -> str:
@@ -106,7 +107,7 @@ def _mps() -> str:
 
     if not torch.backends.mps.is_available():
         raise _Missing("no Apple GPU that torch can use; runs use the CPU")
-    return "available; runs use the CPU all the same"
+    return "available, but without float64, so runs use the CPU all the same"
 
 
 def _organisms() -> str:

@@ -53,8 +53,8 @@ def capture(checkpoint: Checkpoint, encoder_states: Tensor, tokens: Sequence[int
                 hooks.append(module.register_forward_hook(functools.partial(_keep, found, (component, number))))
         with torch.no_grad():
             decoder(
-                input_ids=torch.tensor([list(tokens)]),
-                encoder_hidden_states=encoder_states.to(checkpoint.model.dtype),
+                input_ids=torch.tensor([list(tokens)], device=checkpoint.device),
+                encoder_hidden_states=encoder_states.to(device=checkpoint.device, dtype=checkpoint.model.dtype),
                 use_cache=False,
             )
     finally:
@@ -67,4 +67,4 @@ def _keep(
     found: dict[tuple[str, int], np.ndarray], key: tuple[str, int], _module: nn.Module, _inputs: Any, output: Any
 ) -> None:
     value: Tensor = output[0] if isinstance(output, tuple) else output
-    found[key] = value.detach().reshape(-1, value.shape[-1]).to(torch.float32).numpy().copy()
+    found[key] = value.detach().reshape(-1, value.shape[-1]).to(device="cpu", dtype=torch.float32, copy=True).numpy()

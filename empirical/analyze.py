@@ -29,6 +29,7 @@ def analyze(
     seed: int = 0,
     tokens: TokensFrom = "own",
     max_tokens: int | None = None,
+    device: str = "auto",
     on_error: Literal["raise", "quarantine"] = "raise",
 ) -> pd.DataFrame:
     """Propagators, injections and context Jacobians of a Whisper on clips, layer by layer.
@@ -48,6 +49,7 @@ def analyze(
         tokens: "own" measures along the model's own greedy transcript, "reference" along the clip's reference, every
             model and condition then on the same tokens; the column `tokens_from` says which.
         max_tokens: most tokens that a transcript may have beside its prompt; by default as `transcribe`'s.
+        device: "cpu", "cuda", or "auto": a loaded model is measured where it is, any other on CUDA where that is.
         on_error: "quarantine" leaves out a clip whose audio, stress or reference fails and lists it in
             `attrs["quarantine"]`.
 
@@ -65,7 +67,7 @@ def analyze(
         raise ValueError(f"on_error must be 'raise' or 'quarantine'; got {on_error!r}")
     check_request(conditions, states)
     check_tokens_from(tokens)
-    checkpoint = as_checkpoint(model, dtype)
+    checkpoint = as_checkpoint(model, dtype, device)
     width = checkpoint.model.config.d_model
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= width:
         raise ValueError(f"k must lie in [1, {width}], the state's dimension at one position; got {k!r}")

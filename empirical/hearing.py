@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor
 
 from empirical.checkpoints.checkpoint import DTYPES, Checkpoint, from_model, load_checkpoint
+from empirical.checkpoints.device import resolve_device
 from empirical.jacobians.measurement import STATES, State
 from empirical.recognition.reference import ReferenceTokensError, reference_tokens
 from empirical.recognition.transcribe import Transcript, encode, encoder_states, transcribe
@@ -149,6 +151,7 @@ def hear(
     seed: int = 0,
     tokens: TokensFrom = "own",
     max_tokens: int | None = None,
+    device: str = "auto",
     quarantine: list[dict[str, str]] | None = None,
 ) -> Iterator[tuple[Checkpoint, Prepared]]:
     """The checkpoint with each clip under each condition, in order; arguments as of `analyze`.
@@ -162,7 +165,7 @@ def hear(
         ValueError: if another argument is out of range.
     """
     chosen = named_clips(clips)
-    checkpoint = as_checkpoint(model, dtype)
+    checkpoint = as_checkpoint(model, dtype, device)
     pool = [PoolClip(name=clip.name, speaker=clip.speaker, load=samples_of(clip.path)) for clip in chosen]
     for clip in chosen:
         for condition in conditions:
@@ -194,8 +197,10 @@ def heard_columns(checkpoint: Checkpoint, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def as_checkpoint(model: Any, dtype: str) -> Checkpoint:
+def as_checkpoint(model: Any, dtype: str, device: str = "auto") -> Checkpoint:
     """What `analyze` takes for a model, as a `Checkpoint` of this dtype; what the caller passed in stays as it was.
+
+    A loaded model that is to be measured on device "auto" is measured where it is.
 
     Raises:
         CheckpointError: if the model cannot be loaded.
@@ -204,11 +209,12 @@ def as_checkpoint(model: Any, dtype: str) -> Checkpoint:
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
     if isinstance(model, (str, Path)):
-        return load_checkpoint(model, dtype=dtype)
+        return load_checkpoint(model, dtype=dtype, device=device)
     if isinstance(model, Checkpoint):
-        if model.dtype == dtype:
+        place = model.device if device == "auto" else resolve_device(device)
+        if model.dtype == dtype and model.device == place:
             return model
-        return dataclasses.replace(model.with_model(_cast(model.model, dtype)), dtype=dtype)
+        return dataclasses.replace(model.with_model(_cast(model.model, dtype, place)), dtype=dtype)
     from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 
     if not isinstance(model, WhisperForConditionalGeneration):
@@ -221,7 +227,7 @@ def as_checkpoint(model: Any, dtype: str) -> Checkpoint:
             f"got {model.name_or_path!r}: pass the directory or a Checkpoint"
         )
     return from_model(
-        _cast(model, dtype),
+        _cast(model, dtype, model.device if device == "auto" else resolve_device(device)),
         WhisperFeatureExtractor.from_pretrained(directory, local_files_only=True),
         WhisperTokenizer.from_pretrained(directory, local_files_only=True),
         name=directory.name,
@@ -230,8 +236,8 @@ def as_checkpoint(model: Any, dtype: str) -> Checkpoint:
     )
 
 
-def _cast(model: Any, dtype: str) -> WhisperForConditionalGeneration:
-    return copy.deepcopy(model).to(dtype=DTYPES[dtype])
+def _cast(model: Any, dtype: str, device: torch.device) -> WhisperForConditionalGeneration:
+    return copy.deepcopy(model).to(device=device, dtype=DTYPES[dtype])
 
 
 def named_clips(clips: Iterable[str | Path | Clip]) -> list[Clip]:

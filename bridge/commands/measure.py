@@ -38,6 +38,12 @@ Tokens = Annotated[
     typer.Option(help="own: along each model's own transcript (default); reference: along the reference, forced."),
 ]
 MaxTokens = Annotated[int | None, typer.Option(help="Most tokens a transcript may have. Default: 128.")]
+Companion = Annotated[
+    str | None, typer.Option(help="Directory with the tokenizer of the .pt models. Default: beside each file.")
+]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu or cuda (mps has no float64). Default: auto, CUDA where there is one.")
+]
 Nulls = Annotated[int | None, typer.Option(help="Draws of each null model, for models that ship none. Default: 0.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; the numbers do not depend on it. Default: 2 at most.")]
 Config = Annotated[Path | None, typer.Option(help="YAML file of these options; the command line wins.")]
@@ -61,6 +67,8 @@ def run(
     dtype: Dtype = None,
     tokens: Tokens = None,
     max_tokens: MaxTokens = None,
+    companion: Companion = None,
+    device: Device = None,
     nulls: Nulls = None,
     workers: Workers = None,
     config: Config = None,
@@ -88,6 +96,8 @@ def measure(
     dtype: Dtype = None,
     tokens: Tokens = None,
     max_tokens: MaxTokens = None,
+    companion: Companion = None,
+    device: Device = None,
     nulls: Nulls = None,
     workers: Workers = None,
     config: Config = None,

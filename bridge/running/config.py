@@ -27,6 +27,9 @@ SEQUENCE_CONDITIONS = ("clean", "noise")
 
 DTYPES = ("float32", "float64")
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Where a run may measure (empirical.checkpoints.device.DEVICES)."""
+
 TOKENS = ("own", "reference")
 """Tokens along which a run may measure (empirical.hearing.TOKENS_FROM)."""
 
@@ -49,8 +52,10 @@ class RunConfig:
         dtype: arithmetic of the models, "float32" or "float64".
         tokens: what everything is measured along: each model's "own" transcript, or the "reference", teacher-forced.
         max_tokens: most tokens that a transcript may have beside its prompt; None means 128, or the model's limit.
+        companion: directory with the tokenizer (and configs) of the .pt files among the models; None means beside them.
+        device: where models are measured; "auto" is a CUDA device where there is one.
         nulls: draws of each null model measured for models that ship none; 0 means none.
-        workers: processes; None means two, or one on a single core.
+        workers: processes; None means two, or one on a single core or on a GPU.
     """
 
     model: tuple[str, ...] = ()
@@ -66,6 +71,8 @@ class RunConfig:
     dtype: str = "float32"
     tokens: str = "own"
     max_tokens: int | None = None
+    companion: str | None = None
+    device: str = "auto"
     nulls: int = 0
     workers: int | None = None
 
@@ -78,7 +85,7 @@ RESULT_KEYS = (
 
 _LEAST = {"limit": 1, "sequence_clips": 0, "seed": 0, "k": 1, "max_tokens": 1, "nulls": 0, "workers": 1}
 _MOST = 2**63 - 1  # what the records, and the generators behind them, can hold
-_OPTIONAL = frozenset({"limit", "max_tokens", "workers", "audio", "out"})
+_OPTIONAL = frozenset({"limit", "max_tokens", "workers", "audio", "out", "companion"})
 _KNOWN = tuple(field.name for field in fields(RunConfig))
 
 
@@ -179,7 +186,7 @@ def _checked(name: str, value: Any) -> Any:
         raise ConfigError(f"{option} must be text; got {value!r}")
     if not str(value).strip():
         raise ConfigError(f"{option} must not be empty; got {value!r}")
-    allowed = {"dtype": DTYPES, "tokens": TOKENS}.get(name)
+    allowed = {"dtype": DTYPES, "tokens": TOKENS, "device": DEVICES}.get(name)
     if allowed is not None and value not in allowed:
         raise ConfigError(f"{option} must be one of {', '.join(allowed)}; got {value!r}")
     return str(value)

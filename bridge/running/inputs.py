@@ -26,7 +26,7 @@ PROMPT_ROOM = 4
 """Positions that a transcript leaves to its prompt (empirical.recognition.transcribe)."""
 
 _GATE_BATCH = 8
-_IDENTITY = ("name", "sha256", "d_model", "encoder_layers", "decoder_layers", "vocabulary")
+_IDENTITY = ("name", "sha256", "d_model", "encoder_layers", "decoder_layers", "vocabulary", "tokenizer_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class ModelInput:
         window_s: longest audio it takes, seconds.
         notes: codes of what was done on loading (empirical.checkpoints), "upcast:float16" or "commit:HASH" say.
         decoder_positions: most tokens that its decoder takes, prompt included.
+        tokenizer_sha256: of its vocabulary.
+        companion: directory given for a .pt file's tokenizer.
     """
 
     name: str
@@ -57,6 +59,8 @@ class ModelInput:
     window_s: float
     notes: tuple[str, ...] = ()
     decoder_positions: int = 448
+    tokenizer_sha256: str = ""
+    companion: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +93,16 @@ class Inputs:
         clips: the usable ones that are measured, sorted by name.
         pool: the usable ones that may be mixed into another.
         quarantine: files that did not pass the gate: path, code, detail, stage.
+        device: type of the device that they are measured on.
+        device_name: the device in words.
     """
 
     models: tuple[ModelInput, ...]
     clips: tuple[ClipInput, ...]
     pool: tuple[ClipInput, ...]
     quarantine: tuple[dict[str, Any], ...]
+    device: str = "cpu"
+    device_name: str = "cpu"
 
 
 def worker_job(key: str, function: str, arguments: Mapping[str, Any]) -> Job:
@@ -107,18 +115,27 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
 
     Raises:
         ModelError: if a checkpoint cannot be loaded.
-        ConfigError: if a model is too narrow for the singular values asked for, or too short for the tokens.
+        ConfigError: if there is no such device, or a model is too narrow for the singular values asked for, or too
+            short for the tokens.
         NoUsableAudioError: if no file passes the gate.
     """
     arguments = {"models": config.model, "audio": config.audio}
     # A second worker gets its libraries ready meanwhile: importing them takes seconds.
-    first = [worker_job("list", "list_inputs", arguments), worker_job("import", "import_libraries", {})]
-    listed = {reply.key: _value(reply) for reply in pool.run(first)}["list"]
+    loading = {"dtype": config.dtype, "device": config.device}
+    first = [
+        worker_job("list", "list_inputs", arguments),
+        worker_job("import", "import_libraries", {"device": config.device}),
+    ]
+    replies = {reply.key: _value(reply) for reply in pool.run(first)}
+    listed, place = replies["list"], replies["import"]
+    if place["type"] != "cpu" and config.workers is None:
+        pool.workers = 1  # a second worker would only share the GPU's time, and take its memory
     clips = [ClipInput(**clip) for clip in listed["clips"]]
     if not listed["models"]:
         raise ModelError("no organism is bundled with this installation; pass --model with a checkpoint directory")
+    companions = _companions(listed["models"], config.companion)
     jobs = [
-        worker_job(reference, "inspect_model", {"reference": reference, "dtype": config.dtype})
+        worker_job(reference, "inspect_model", {"reference": reference, "companion": companions[reference], **loading})
         for reference in listed["models"]
     ]
     found = {reply.key: ModelInput(**_value(reply)) for reply in pool.run(jobs)}
@@ -136,7 +153,18 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
         where = "the bundled clips" if config.audio is None else config.audio
         codes = ", ".join(f"{code} {count}" for code, count in Counter(bad["code"] for bad in quarantine).items())
         raise NoUsableAudioError(f"no usable audio in {where}: {len(quarantine)} files were refused ({codes})")
-    return Inputs(models, tuple(usable[: config.limit]), tuple(usable), tuple(quarantine))
+    chosen = tuple(usable[: config.limit])
+    return Inputs(models, chosen, tuple(usable), tuple(quarantine), place["type"], place["name"])
+
+
+def _companions(references: Sequence[str], companion: str | None) -> dict[str, str | None]:
+    """The companion directory of each model: the one given for those that are files, none for the others."""
+    found = {one: companion if Path(one).is_file() else None for one in references}
+    if companion is not None and not any(found.values()):
+        raise ConfigError(
+            f"companion belongs to a .pt file among the models; got {companion!r}, and none of them is one"
+        )
+    return found
 
 
 def make_settings(config: RunConfig, inputs: Inputs) -> dict[str, Any]:
@@ -151,6 +179,7 @@ def make_settings(config: RunConfig, inputs: Inputs) -> dict[str, Any]:
         "schema_version": SETTINGS_SCHEMA,
         "spi": versions()["spi"],
         "models": [{key: getattr(model, key) for key in _IDENTITY} for model in inputs.models],
+        "device": inputs.device,
         **options,
         "clips": [
             {"name": clip.name, "sha256": clip.sha256, "speaker": clip.speaker}
@@ -212,6 +241,8 @@ def _value(reply: Reply) -> Any:
         return reply.value
     if reply.failure.type == "CheckpointError":
         raise ModelError(reply.failure.message, verbatim="\n" in reply.failure.message)
+    if reply.failure.type == "DeviceError":
+        raise ConfigError(reply.failure.message)
     if reply.failure.type == "ClipError":
         raise NoUsableAudioError(reply.failure.message)
     raise RuntimeError(f"{_described(reply.failure)}\n{reply.failure.trace}")

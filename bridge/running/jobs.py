@@ -5,10 +5,13 @@ The parent process imports neither, so it starts at once and stays small.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import importlib
 import json
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +23,8 @@ from bridge.running.store import Part, write_part
 from bridge.running.tasks import NullTask, Task
 
 if TYPE_CHECKING:
+    import torch
+
     from empirical.checkpoints.checkpoint import Checkpoint
     from empirical.jacobians.measurement import State
     from empirical.speech.clips import Clip
@@ -62,23 +67,35 @@ def list_inputs(models: tuple[str, ...], audio: str | None) -> dict[str, Any]:
     }
 
 
-def import_libraries() -> None:
-    """Imports what measuring needs, so that it is there when the first task comes."""
+def import_libraries(device: str) -> dict[str, str]:
+    """Imports what measuring needs, so that it is there when the first task comes.
+
+    Returns:
+        type and name of the device that is to be used.
+
+    Raises:
+        DeviceError: if there is no such device, or nothing can be measured on it.
+    """
     for name in ("empirical.task", "transformers.models.whisper.modeling_whisper"):
         importlib.import_module(name)
+    from empirical.checkpoints.device import describe_device, resolve_device
+
+    found = resolve_device(device)
+    return {"type": found.type, "name": describe_device(found)}
 
 
-def inspect_model(reference: str, dtype: str) -> dict[str, Any]:
+def inspect_model(reference: str, dtype: str, device: str, companion: str | None) -> dict[str, Any]:
     """Loads a checkpoint and says what it is.
 
     Returns:
         name, reference, sha256, d_model, encoder_layers, decoder_layers, heads, mels, vocabulary, positions,
-        window_s, notes and decoder_positions.
+        window_s, notes, decoder_positions, tokenizer_sha256 and companion.
 
     Raises:
         CheckpointError: if it cannot be loaded; the message says why.
     """
-    checkpoint = _checkpoint(reference, dtype)
+    checkpoint = _checkpoint(reference, dtype, device, companion)
+    vocabulary = sorted(checkpoint.tokenizer.get_vocab().items())
     config = checkpoint.model.config
     return {
         "name": checkpoint.name,
@@ -94,6 +111,8 @@ def inspect_model(reference: str, dtype: str) -> dict[str, Any]:
         "window_s": float(checkpoint.window_s),
         "notes": list(checkpoint.notes),
         "decoder_positions": int(config.max_target_positions),
+        "tokenizer_sha256": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
+        "companion": companion,
     }
 
 
@@ -134,18 +153,21 @@ def measure(run_directory: str, settings: str, task: Task) -> Part:
     inputs = _inputs(run_directory)
     entry = inputs["models_by_name"][task.model]
     clip = inputs["clips_by_name"][task.clip]
-    records = measure_task(
-        _unchanged(_checkpoint(entry["reference"], inputs["dtype"]), entry),
-        _clip(clip),
-        task.condition,
-        cast("State", task.state),
-        k=inputs["k"],
-        seed=inputs["seed"],
-        pool=_pool(run_directory),
-        tokens=inputs["tokens"],
-        max_tokens=inputs["max_tokens"],
-        with_clip=task.state == inputs["states"][0],
-    )
+    with _memory_named(task.id):
+        checkpoint = _model(inputs, entry)
+        records = measure_task(
+            checkpoint,
+            _clip(clip),
+            task.condition,
+            cast("State", task.state),
+            k=inputs["k"],
+            seed=inputs["seed"],
+            pool=_pool(run_directory),
+            tokens=inputs["tokens"],
+            max_tokens=inputs["max_tokens"],
+            with_clip=task.state == inputs["states"][0],
+            memory_bytes=_memory(checkpoint.device, inputs["workers"]),
+        )
     tables = {field.name: getattr(records, field.name) for field in dataclasses.fields(records)}
     tables = {name: [{**row, "model": task.model} for row in rows] for name, rows in tables.items()}
     seconds = time.perf_counter() - start
@@ -176,9 +198,10 @@ def measure_null(run_directory: str, settings: str, task: NullTask) -> Part:
     start = time.perf_counter()
     inputs = _inputs(run_directory)
     entry = inputs["models_by_name"][task.model]
-    checkpoint = _unchanged(_checkpoint(entry["reference"], inputs["dtype"]), entry)
-    heard = _null_inputs(run_directory, entry["reference"])
-    found = measure_nulls(checkpoint, heard, [task.draw], inputs["seed"])
+    with _memory_named(task.id):
+        found = measure_nulls(
+            _model(inputs, entry), _null_inputs(run_directory, task.model), [task.draw], inputs["seed"]
+        )
     rows = [{**row, "model": task.model} for row in found.drop(columns=list(NULLS_LEAVE_OUT)).to_dict("records")]
     return write_part(
         Path(run_directory) / "parts",
@@ -211,12 +234,55 @@ def write_report(run_directory: str) -> None:
     write(run_directory)
 
 
+class TaskMemoryError(RuntimeError):
+    """A task for which the machine has not the memory, even one direction at a time; the others go on."""
+
+    code = "out_of_memory"
+
+
+@contextlib.contextmanager
+def _memory_named(task: str) -> Iterator[None]:
+    """What the allocators raise in their several ways, as one error with a code."""
+    from empirical.jacobians.operators import is_out_of_memory
+
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+    else:
+        return
+    # Outside of the handler, whose traceback holds on to every tensor of the attempt.
+    raise TaskMemoryError(f"{task} needs more memory than a worker has: {reason}")
+
+
+def _memory(device: torch.device, workers: int) -> int | None:
+    """A worker's share of the memory that is left now, less a tenth that is not for it; None where nothing tells."""
+    from empirical.jacobians.operators import available_bytes
+
+    left = available_bytes(device)
+    return None if left is None else left * 9 // 10 // workers
+
+
+def _model(inputs: dict[str, Any], entry: dict[str, Any]) -> Checkpoint:
+    """A model of the run.
+
+    Raises:
+        ValueError: if its weights are no longer those that the run began with.
+    """
+    found = _checkpoint(entry["reference"], inputs["dtype"], inputs["device"], entry["companion"])
+    if found.sha256 != entry["sha256"]:
+        raise ValueError(f"the weights of {entry['name']} changed while the run was at work")
+    return found
+
+
 @lru_cache(maxsize=1)
-def _checkpoint(reference: str, dtype: str) -> Checkpoint:
+def _checkpoint(reference: str, dtype: str, device: str, companion: str | None) -> Checkpoint:
     """The model at work; the one before is let go, so that a worker holds one at a time."""
     from empirical.checkpoints.checkpoint import load_checkpoint
 
-    return load_checkpoint(reference, dtype=dtype)
+    return load_checkpoint(reference, dtype=dtype, device=device, companion=companion)
 
 
 @lru_cache(maxsize=1)
@@ -228,12 +294,15 @@ def _inputs(run_directory: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _null_inputs(run_directory: str, reference: str) -> list[Any]:
+def _null_inputs(run_directory: str, model: str) -> list[Any]:
     from empirical.nulls import CLIPS, CONDITIONS, null_inputs
 
     inputs = _inputs(run_directory)
     clips = [_clip(clip) for clip in inputs["clips"][:CLIPS]]
-    return null_inputs(_checkpoint(reference, inputs["dtype"]), clips, CONDITIONS, seed=inputs["seed"])
+    checkpoint = _model(inputs, inputs["models_by_name"][model])
+    return null_inputs(
+        checkpoint, clips, CONDITIONS, seed=inputs["seed"], tokens=inputs["tokens"], max_tokens=inputs["max_tokens"]
+    )
 
 
 def _clip(entry: dict[str, Any]) -> Clip:
@@ -256,12 +325,6 @@ def _pool(run_directory: str) -> tuple[Any, ...]:
     )
 
 
-def _unchanged(checkpoint: Checkpoint, entry: dict[str, Any]) -> Checkpoint:
-    if checkpoint.sha256 != entry["sha256"]:
-        raise ValueError(f"the weights of {entry['name']} changed while the run was at work")
-    return checkpoint
-
-
 def _stamp(inputs: dict[str, Any], model: dict[str, Any], clip: dict[str, Any] | None) -> dict[str, Any]:
     import torch
 
@@ -270,6 +333,7 @@ def _stamp(inputs: dict[str, Any], model: dict[str, Any], clip: dict[str, Any] |
         "model": {"name": model["name"], "sha256": model["sha256"]},
         "clip": None if clip is None else {"name": clip["name"], "sha256": clip["sha256"]},
         "seed": inputs["seed"],
+        "device": inputs["device_name"],
         "threads": torch.get_num_threads(),
         "blas": provenance.blas(),
     }

@@ -125,7 +125,7 @@ def run(
             store.open(resume=resume)
             with store.lock():
                 store.sweep()
-                write_inputs(store, config, inputs, command)
+                write_inputs(store, config, inputs, command, pool.workers)
                 with watch.stage("plan"):
                     plan = _plan(pool, store, config, inputs)
                 outcomes.parts.update(plan.finished)
@@ -207,7 +207,7 @@ def _plan(pool: WorkerPool, store: RunStore, config: RunConfig, inputs: Inputs) 
     found = {task.id: store.finished(task.id) for task in [*tasks, *nulls]}
     finished = {identity: part for identity, part in found.items() if part is not None}
     speed = next(pool.run([Job("speed", "bridge.running.estimate:matrix_speed")])).value
-    cost = estimate(inputs, tasks, nulls, finished, worker_count(config), speed)
+    cost = estimate(inputs, tasks, nulls, finished, pool.workers, speed)
     return Plan(store.root, inputs, tuple(tasks), tuple(nulls), finished, cost)
 
 

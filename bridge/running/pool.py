@@ -149,6 +149,8 @@ class WorkerPool:
             code = worker.process.exitcode
             worker.connection.close()
             message = f"the worker process ended while it was at work (exit status {code})"
+            if code == -getattr(signal, "SIGKILL", 9):
+                message += ": killed from outside, as a system does that has run out of memory; try --workers 1"
             return Reply(job.key, failure=Failure("WorkerDied", message, code="worker_died"))
         self.peak_rss_bytes[worker.process.pid or 0] = reply.peak_rss_bytes
         self._idle.append(worker)

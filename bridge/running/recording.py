@@ -39,7 +39,7 @@ class Outcomes:
     Attributes:
         parts: measured.
         quarantine: of a sample that cannot be measured: path, code, detail, stage.
-        failures: gone wrong: task, type, message, trace.
+        failures: gone wrong: task, type, code where it has one ("out_of_memory", "worker_died"), message, trace.
         other_seconds: worker seconds of what is no task (the sweep), by name.
     """
 
@@ -73,6 +73,7 @@ class Outcomes:
             self.failures[reply.key] = {
                 "task": reply.key,
                 "type": failure.type,
+                "code": failure.code,
                 "message": failure.message,
                 "trace": failure.trace,
             }
@@ -91,7 +92,7 @@ class Outcomes:
         return {"ok": found["ok"], "quarantined": found["quarantined"], "failed": found["failed"] + others}
 
 
-def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Sequence[str]) -> None:
+def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Sequence[str], workers: int) -> None:
     """Writes inputs.json, which the workers read, and provenance.json, which grows by one session each time."""
     models = [asdict(model) for model in inputs.models]
     clips = [asdict(clip) for clip in inputs.clips]
@@ -107,6 +108,9 @@ def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Se
             "states": list(config.states),
             "tokens": config.tokens,
             "max_tokens": config.max_tokens,
+            "device": inputs.device,
+            "device_name": inputs.device_name,
+            "workers": workers,
         },
     )
     path = store.root / "provenance.json"
@@ -120,6 +124,7 @@ def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Se
         {
             "versions": provenance.versions(),
             "machine": provenance.machine(),
+            "device": inputs.device_name,
             "blas": provenance.blas(),
             "settings_digest": store.digest,
             "models": models,
@@ -196,7 +201,7 @@ def _task_row(task: Task, outcomes: Outcomes) -> dict[str, Any]:
         "condition": task.condition,
         "state": task.state,
         "status": outcomes.status(task),
-        "code": bad.get("code") or wrong.get("type"),
+        "code": bad.get("code") or wrong.get("code") or wrong.get("type"),
         "detail": bad.get("detail") or wrong.get("message"),
         "seconds": None if part is None else part.seconds,
         "peak_rss_bytes": None if part is None else part.peak_rss_bytes,

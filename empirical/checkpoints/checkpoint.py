@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from empirical.checkpoints import hub, openai_checkpoint, openai_tokens
+from empirical.checkpoints.device import resolve_device
 from empirical.checkpoints.errors import CheckpointError, first_line, listed
 from empirical.checkpoints.files import read_json, refuse_adapter, sha256_of, stored_dtypes, weight_files
 from empirical.speech.audio import SAMPLE_RATE_HZ
@@ -45,7 +46,7 @@ DTYPES = MappingProxyType({"float32": torch.float32, "float64": torch.float64})
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model ready to be measured: evaluation mode, eager attention, no gradients, on the CPU.
+    """A model ready to be measured: evaluation mode, eager attention, no gradients.
 
     Attributes:
         model: in float32 or float64.
@@ -79,13 +80,23 @@ class Checkpoint:
     notes: tuple[str, ...]
     commit: str = ""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and everything that is measured of it."""
+        return self.model.device
+
     def with_model(self, model: WhisperForConditionalGeneration, *notes: str) -> Checkpoint:
         """The same checkpoint around another model of the same config (a null model, say), marked by notes."""
         return dataclasses.replace(self, model=model.eval().requires_grad_(False), notes=(*self.notes, *notes))
 
 
 def load_checkpoint(
-    ref: str | Path, *, dtype: str = "float32", revision: str | None = None, companion: str | Path | None = None
+    ref: str | Path,
+    *,
+    dtype: str = "float32",
+    revision: str | None = None,
+    companion: str | Path | None = None,
+    device: str = "cpu",
 ) -> Checkpoint:
     """Load a Whisper from a directory, from one of OpenAI's `.pt` files, or from the hub by its id.
 
@@ -99,13 +110,16 @@ def load_checkpoint(
             multilingual.tiktoken or gpt2.tiktoken), and, where they are to stand instead of OpenAI's defaults,
             generation_config.json and preprocessor_config.json. By default the tokenizer is looked for beside the
             file, in the directory of its name without the suffix, and in OpenAI's package where that is installed.
+        device: where the model goes once it is loaded and checked, of `device.DEVICES`.
 
     Raises:
         CheckpointError: with one of `CheckpointError.CODES`.
+        DeviceError: if it cannot be measured on that device.
         ValueError: for another dtype, a revision of what is no hub id, a companion of what is no `.pt`.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
+    place = resolve_device(device)
     path = Path(ref)
     pickled = path.is_file() and path.suffix in openai_checkpoint.SUFFIXES
     if companion is not None and not pickled:
@@ -113,7 +127,7 @@ def load_checkpoint(
     if path.exists() and revision is not None:
         raise ValueError(f"revision must be of a hub id; got the path {str(ref)!r}")
     if pickled:
-        return _load_openai(path, dtype, None if companion is None else Path(companion))
+        return _placed(_load_openai(path, dtype, None if companion is None else Path(companion)), place)
     name, directory, commit = _directory(str(ref), revision)
     refuse_adapter(str(ref), directory)
     config = read_json(directory, "config.json")
@@ -143,7 +157,12 @@ def load_checkpoint(
     loaded = from_model(
         model, feature_extractor, tokenizer, name=name, ref=str(ref), sha256=sha256_of(weights), notes=notes
     )
-    return dataclasses.replace(loaded, commit=commit)
+    return _placed(dataclasses.replace(loaded, commit=commit), place)
+
+
+def _placed(checkpoint: Checkpoint, device: torch.device) -> Checkpoint:
+    checkpoint.model.to(device)  # type: ignore[arg-type]  # transformers' stubs hide nn.Module.to's overloads
+    return checkpoint
 
 
 def from_model(

@@ -198,7 +198,7 @@ def _position(
     wanted = {window for size in sizes for window in _layout(size, depth)}
     dominant: dict[tuple[int, int], Dominant] = {}
     injections: dict[tuple[int, int], _Injection] = {}
-    whole = torch.zeros((0, 0))
+    whole = torch.zeros((0, 0), device=chain.device)
     for first, last, product, gram in _position_windows(chain, position, wanted | {(1, depth)}):
         if (first, last) == (1, depth):
             whole = gram

@@ -85,7 +85,7 @@ def leading_spaces(chain: DecoderChain, rank: int, position: int | None = -1, *,
             forward = torch.linalg.vector_norm(matrix @ v - u * s, dim=0)
             backward = torch.linalg.vector_norm(matrix.T @ u - v * s, dim=0)
             residual = torch.maximum(forward, backward) / s.clamp_min(torch.finfo(torch.float64).tiny)
-            spaces.append(LeadingSpaces(s, u, v, residual, torch.ones(k, dtype=torch.bool)))
+            spaces.append(LeadingSpaces(s, u, v, residual, torch.ones(k, dtype=torch.bool, device=s.device)))
             continue
         found = leading_triplets(operator, k, frobenius=False, seed=seed)
         spaces.append(LeadingSpaces(found.s, found.u, found.v.double(), found.residual, found.converged))

@@ -88,7 +88,7 @@ def encode(checkpoint: Checkpoint, samples: np.ndarray) -> tuple[torch.Tensor, b
     if not np.isfinite(samples).all():
         raise ValueError("samples must be finite")
     output = checkpoint.feature_extractor(samples.astype(np.float32), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-    features = output["input_features"].to(checkpoint.model.dtype)
+    features = output["input_features"].to(device=checkpoint.device, dtype=checkpoint.model.dtype)
     return features, len(samples) > checkpoint.window_samples
 
 
@@ -185,7 +185,7 @@ def _no_speech(checkpoint: Checkpoint, states: torch.Tensor) -> float:
     token = next((tokenizer.get_vocab()[name] for name in _NO_SPEECH_TOKENS if name in tokenizer.get_vocab()), None)
     if token is None:
         return math.nan
-    start = torch.tensor([[model.generation_config.decoder_start_token_id]])
+    start = torch.tensor([[model.generation_config.decoder_start_token_id]], device=checkpoint.device)
     with torch.no_grad():
         hidden = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False).last_hidden_state
         return float(torch.softmax(model.proj_out(hidden)[0, 0], dim=-1)[token])

@@ -48,11 +48,12 @@ def list_inputs(models: tuple[str, ...], audio: str | None) -> dict[str, Any]:
     return {"models": list(models) or ["fake-a", "fake-b"], "clips": clips, "rejected": []}
 
 
-def import_libraries() -> None:
+def import_libraries(device: str) -> dict[str, str]:
     """There are none."""
+    return {"type": "cpu", "name": "cpu"}
 
 
-def inspect_model(reference: str, dtype: str) -> dict[str, Any]:
+def inspect_model(reference: str, dtype: str, device: str, companion: str | None) -> dict[str, Any]:
     """A model of the name of its directory."""
     if reference.startswith("hub/"):
         raise CheckpointError("unreachable", f"tried {reference}\npass a directory instead")

@@ -318,7 +318,7 @@ def test_shipped_nulls_are_used_if_they_are_of_these_weights(
 
     model = tmp_path / "renamed"
     model.mkdir()
-    right = inspect_model(str(model), "float32")["sha256"]
+    right = inspect_model(str(model), "float32", "cpu", None)["sha256"]
     stamp = {} if sha256 is None else {"model": {"sha256": right if sha256 == "right" else "0"}}
     table = pa.table({"model": ["original"], "null": ["random_weights"], "draw": [0], "sigma": [1.5]})
     write_table(model / "nulls.parquet", table, stamp)
