@@ -24,6 +24,7 @@ class NullInput:
 
     Attributes:
         clip, condition: names.
+        frame: encoder position in the middle of the clip's own audio.
         features: log-mel, (1, mels, frames).
         states: the trained model's encoder states, (1, S, d).
         tokens: decoder input ids along which everything is measured, prompt included.
@@ -34,6 +35,7 @@ class NullInput:
 
     clip: str
     condition: str
+    frame: int
     features: Tensor
     states: Tensor
     tokens: tuple[int, ...]
@@ -74,6 +76,7 @@ def null_inputs(
                 NullInput(
                     clip=clip.name,
                     condition=condition,
+                    frame=heard.frame,
                     features=heard.features,
                     states=heard.states,
                     tokens=heard.tokens,

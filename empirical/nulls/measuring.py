@@ -113,7 +113,10 @@ def measure_nulls(
             chain = _chain(null, kind, half, heard)
             for state in halves[half]:
                 depths = _depths(contexts, state, chain.depth)
-                measured = measure_linearised(chain, state, k, tokens=heard.tokens, depths=depths, seed=seed)
+                position = heard.frame if state == "frame" else None
+                measured = measure_linearised(
+                    chain, state, k, tokens=heard.tokens, position=position, depths=depths, seed=seed
+                )
                 rows += [{name: (own | row)[name] for name in _COLUMNS} for row in measured.rows()]
         if progress is not None:
             progress(done + 1, len(pairs) * len(numbers))
