@@ -10,6 +10,7 @@ from torch import Tensor
 
 from empirical.jacobians.operators import LinearOperator, NonFiniteError, require_finite
 from empirical.jacobians.pieces import ALL
+from empirical.recognition.forward import rounding_bound
 
 GROUP_BYTES = 64 * 2**20
 GROUP_MOST = 64
@@ -140,12 +141,10 @@ def require_finite_hidden(name: str, module: torch.nn.Module, value: Tensor) -> 
 def require_reproduced(part: str, ours: Sequence[Tensor], theirs: Sequence[Tensor], depth: int) -> None:
     """Refuse a chain whose hidden states (P, d) differ from the model's own by more than rounding.
 
-    Rounding of one layer is about eps sqrt(d) and adds up along depth; 100 covers the reductions' other order.
-
     Raises:
         LinearisationError: naming the first hidden state that differs.
     """
-    tolerance = 100 * torch.finfo(ours[0].dtype).eps * depth * ours[0].shape[1] ** 0.5
+    tolerance = rounding_bound(ours[0].dtype, depth, ours[0].shape[1])
     for layer, (own, model) in enumerate(zip(ours, theirs, strict=True)):
         error = float((own - model).norm() / model.norm())
         if not error <= tolerance:
