@@ -43,6 +43,7 @@ def rescore(
         outcome = {
             "clips": str(found.clips),
             "details": str(found.details),
+            "detectors": None if found.detectors is None else str(found.detectors),
             "rows": found.rows,
             "changed": found.changed,
             "labels": found.labelled,

@@ -2,7 +2,8 @@
 
 records/clips.parquet is replaced: the columns of `SCORES` by what they are now, those of `LABELS` and `MEASURES` added
 or replaced, all others kept as they are. What was measured stays in parts/, which nothing here touches, and what
-changed is told, value by value, in rescored.json beside the rules.
+changed is told, value by value, in rescored.json beside the rules. Where the run has activations and layers too,
+records/detectors.parquet says how well each of their numbers tells the labelled rows from the others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bridge.comparison import detectors
 from bridge.comparison.labelling import (
     SCORES,
     Labelled,
@@ -27,7 +29,7 @@ from bridge.comparison.labelling import (
     label_shares,
 )
 from bridge.errors import ConfigError, OtherSettingsError
-from bridge.running.schema import CLIPS
+from bridge.running.schema import CLIPS, to_table
 from bridge.running.store import RunStore, read_provenance, write_json, write_table
 from empirical.recognition.labels import LABELS, MEASURES, Rules
 
@@ -48,7 +50,8 @@ class Rescored:
 
     Attributes:
         clips: the table that was written.
-        details: rescored.json, with rules, calibrations, changes, shares, composition and agreement.
+        details: rescored.json, with rules, calibrations, changes, shares, composition, agreement and best detectors.
+        detectors: records/detectors.parquet, None where the run has no activations or layers.
         rows: of the table.
         changed: values that differ from what stood there, by column; empty where none does.
         labelled: labels with their shares over all conditions, one mapping a model x label.
@@ -56,6 +59,7 @@ class Rescored:
 
     clips: Path
     details: Path
+    detectors: Path | None
     rows: int
     changed: dict[str, int]
     labelled: list[dict[str, Any]]
@@ -105,15 +109,40 @@ def _rescore(root: Path, path: Path, rules: Rules | None, seed: int) -> Rescored
     shares = label_shares(after)
     # The table first: what tells of it must not be there without it.
     write_table(path, table, provenance | {"rescored": labelled.identity()})
-    write_json(root / "rescored.json", _details(labelled, provenance, changes, shares, seed))
+    best, detected = _detect(root, after, provenance | {"rescored": labelled.identity()}, seed)
+    details = _details(labelled, provenance, changes, shares, seed) | {"best_detectors": best}
+    write_json(root / "rescored.json", details)
     pooled = shares[(shares["condition"] == "all") & (shares["n"] > 0)]
     return Rescored(
         clips=path,
         details=root / "rescored.json",
+        detectors=detected,
         rows=table.num_rows,
         changed={name: count for name in SCORES if (count := sum(one["column"] == name for one in changes))},
         labelled=_records(pooled[["model", "label", "n", "count", "share", "low", "high"]]),
     )
+
+
+def _detect(
+    root: Path, clips: pd.DataFrame, provenance: dict[str, Any], seed: int
+) -> tuple[list[dict[str, Any]], Path | None]:
+    """Writes the baseline of detectors; returns the best of each kind, and where it was written."""
+    wanted = {
+        "activations": ("component", "layer", *detectors.PROXIES),
+        "layers": ("state", "layer", "layers", *detectors.JACOBIAN),
+    }
+    tables = []
+    for name, columns in wanted.items():
+        path = root / "records" / f"{name}.parquet"
+        if not path.is_file():
+            return [], None
+        # The activations themselves are most of that file, and are not looked at here.
+        there = set(pq.read_schema(path).names)
+        tables.append(pd.read_parquet(path, columns=[key for key in (*detectors.KEYS, *columns) if key in there]))
+    table = detectors.baseline(clips, *tables)
+    target = root / "records" / "detectors.parquet"
+    write_table(target, to_table("detectors", _records(table)), provenance)
+    return _records(detectors.best_of_each_kind(clips, *tables, seed=seed)), target
 
 
 def _details(

@@ -57,7 +57,15 @@ def test_scores_are_replaced_labels_added_and_the_rest_is_kept(run: Path) -> Non
     } in details["changes"]
     assert read_provenance(path)["versions"] == {"x": "1"} and "toy" in read_provenance(path)["rescored"]
     assert not load_run(run).clips["wer_above_half"].iloc[0]
+    assert found.detectors is not None and "toy" in read_provenance(found.detectors)["rescored"]
     assert not list(run.glob("**/.partial-*"))
+
+
+def test_without_activations_there_is_no_baseline_of_detectors(run: Path) -> None:
+    (run / "records" / "activations.parquet").unlink()
+    found = rescore(run)
+    assert found.detectors is None and json.loads(found.details.read_text())["best_detectors"] == []
+    assert not (run / "records" / "detectors.parquet").exists()
 
 
 def test_a_second_time_changes_nothing_and_other_rules_do(run: Path) -> None:
