@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from bridge.commands import attack, check, data, describe, measure, models, produce, sweep
+from bridge.commands import attack, check, data, describe, measure, models, produce, rescore, sweep
 from bridge.errors import EXIT_CODES, ExitCode, SpiError
 
 # Typer raises its own copy of click's UsageError in recent versions and click's before; BadParameter is public in both.
@@ -30,6 +30,7 @@ app.command("attack")(attack.attack)
 app.command("check")(check.check)
 app.add_typer(data.app, name="data")
 app.command("stress")(produce.stress)
+app.command("rescore")(rescore.rescore)
 app.command("nulls")(models.nulls)
 app.add_typer(models.organism, name="organism")
 app.command("compare")(describe.compare)

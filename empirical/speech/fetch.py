@@ -103,8 +103,7 @@ def fetch(
     patience = patience or Patience()
     report = progress or _silent
     for url in urls:
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise FetchError("bad_address", f"an address must begin with http:// or https://; got {url!r}")
+        require_address(url)
     if target.exists():
         _verify_present(target, size, md5, report)
         return 0
@@ -119,6 +118,17 @@ def fetch(
         received = _Receiver(handle, part, size, patience, report).fill(list(urls), md5)
         os.replace(part, target)
     return received
+
+
+def require_address(url: str) -> None:
+    """Refuse what is not an address of the web.
+
+    Raises:
+        FetchError: "bad_address".
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise FetchError("bad_address", f"an address must begin with http:// or https://; got {url!r}")
 
 
 def file_md5(path: Path, progress: Progress | None = None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from empirical.speech.fetch import FetchError, Patience, Progress, fetch
+from empirical.speech.fetch import FetchError, Patience, Progress, fetch, require_address
 from empirical.speech.librispeech import FOLDER, MIRRORS, SUBSETS, Subset, SubsetCheck, check_subset
 from empirical.speech.receipt import Receipt, receipt_path, write_receipt
 from empirical.speech.unpack import Unpacked, UnpackError, unpack
@@ -83,6 +83,8 @@ def fetch_librispeech(
     """
     if not mirrors:
         raise ValueError("mirrors must name at least one address; got none")
+    for mirror in mirrors:
+        require_address(mirror)
     subsets = _subsets(names)
     out.mkdir(parents=True, exist_ok=True)
     done = []
