@@ -30,7 +30,7 @@ def positional_fields(layers: Sequence[LayerMeasurement], width: int) -> list[di
         layers: l = 1..L, their u and v of T d numbers.
         width: d.
     """
-    rows = [dict.fromkeys(POSITIONAL_FIELDS, math.nan) for _ in layers]
+    rows: list[dict[str, float]] = [dict.fromkeys(POSITIONAL_FIELDS, math.nan) for _ in layers]
     for row, own, before in zip(rows[1:], layers[1:], layers[:-1], strict=True):
         # A zero operator has no direction, and an alignment of 0 with anything.
         if width < _LEAST_WIDTH or math.isnan(own.alignment) or not own.sigma > 0.0 or not before.sigma > 0.0:

@@ -70,7 +70,7 @@ def random_weights(checkpoint: Checkpoint, seed: int) -> Checkpoint:
     """
     # Drawn in float32 whatever the checkpoint's dtype, so that a seed names one set of weights.
     model: Any = random_model(checkpoint.model.config, seed)
-    model = model.to(dtype=checkpoint.model.dtype)
+    model = model.to(device=checkpoint.model.device, dtype=checkpoint.model.dtype)
     model.set_attn_implementation("eager")
     return checkpoint.with_model(model, f"null:random_weights:{seed}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -16,6 +17,7 @@ import torch
 from empirical.analyze import analyze
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.nulls import (
+    CONTEXTS,
     KINDS,
     measure_nulls,
     null_inputs,
@@ -24,6 +26,7 @@ from empirical.nulls import (
     shuffled_layers,
     write_nulls,
 )
+from empirical.nulls.models import Half
 from empirical.speech.clips import find_clips
 from empirical.task import LAYER_COLUMNS
 from tests.helpers.tiny_whisper import write_tiny_whisper
@@ -143,6 +146,57 @@ def test_the_sequence_state_is_measured_where_it_is_asked_for(checkpoint: Checkp
     assert all(whole >= one * (1 - 1e-3) for one, whole in zip(tops["position"], tops["sequence"], strict=True))
 
 
+@pytest.mark.parametrize("kind", ["shuffled_layers", "random_singular_vectors"])
+@pytest.mark.parametrize("half", ["decoder", "encoder"])
+def test_a_null_shares_what_it_keeps_and_changes_one_half(checkpoint: Checkpoint, kind: str, half: Half):
+    null = null_model(checkpoint, kind, 0, 1, half=half)
+    assert null.notes[-1].startswith(f"null:{kind}:" + ("encoder:" if half == "encoder" else ""))
+    before = {id(tensor): name for name, tensor in checkpoint.model.named_parameters()}
+    new = [name for name, tensor in null.model.named_parameters() if id(tensor) not in before]
+    turned = [name for name, tensor in null.model.named_parameters() if f".{half}.layers." in name and tensor.ndim == 2]
+    assert new == (turned if kind == "random_singular_vectors" else [])
+    names = [name for name, _ in checkpoint.model.named_parameters()]
+    old = [before.get(id(tensor)) for _, tensor in null.model.named_parameters()]
+    moved = [name for name, was in zip(names, old, strict=True) if was is not None and was != name]
+    assert (moved != []) == (kind == "shuffled_layers") and all(f".{half}.layers." in name for name in moved)
+
+
+def test_a_null_of_the_encoder_is_measured_in_its_states(checkpoint: Checkpoint, audio: Path):
+    inputs = null_inputs(checkpoint, find_clips(audio)[:1], ("clean",))
+    table = measure_nulls(checkpoint, inputs, 1, states=("position", "frame"), contexts="last")
+    depth = {"position": 3, "frame": 2}
+    for (_, state), rows in table.groupby(["null", "state"]):
+        assert list(rows["layer"]) == list(range(1, depth[str(state)] + 1))
+        assert np.isfinite(rows[["sigma", "gap"]].to_numpy(float)).all()
+        assert np.isnan(rows["context_share"].to_numpy(float)).tolist() == [True] * (depth[str(state)] - 1) + [False]
+    assert set(table.loc[table["state"] == "frame", "position"]) == {inputs[0].frame}
+    assert set(table["null"]) == set(KINDS)
+
+
+def test_contexts_are_measured_where_they_are_asked_for(checkpoint: Checkpoint, audio: Path):
+    inputs = null_inputs(checkpoint, find_clips(audio)[:1], ("clean",))
+    kinds = ("random_weights",)
+    every, last, none = (measure_nulls(checkpoint, inputs, 1, kinds=kinds, contexts=each) for each in CONTEXTS)
+    same = ["sigma", "gap", "alignment", "gain", "injection_norm", "arrival"]
+    assert every[same].equals(last[same]) and every[same].equals(none[same])
+    assert np.isfinite(every["context_share"]).all() and none["context_share"].isna().all()
+    assert [len(values) for values in last["context_s"]] == [0, 0, 4]
+    # A warm start moves a converged share by no more than the residual it is converged to.
+    assert last["context_share"].iloc[-1] == pytest.approx(every["context_share"].iloc[-1], rel=1e-2)
+    assert none["products"].sum() < last["products"].sum() < every["products"].sum()
+
+
+def test_nulls_follow_the_reference_where_they_are_asked_to(checkpoint: Checkpoint, audio: Path):
+    clips = [dataclasses.replace(clip, reference="a b") for clip in find_clips(audio)[:1]]
+    inputs = null_inputs(checkpoint, clips, ("clean",), tokens="reference")
+    table = measure_nulls(checkpoint, inputs, 1, kinds=("random_weights",), contexts="none")
+    assert set(table["tokens_from"]) == {"reference"}
+    assert (
+        list(inputs[0].tokens) == table["tokens"].iloc[0]
+        and inputs[0].tokens != null_inputs(checkpoint, clips, ("clean",))[0].tokens
+    )
+
+
 def test_written_nulls_are_small_and_say_where_they_come_from(directory: Path, audio: Path, tmp_path: Path):
     out = tmp_path / "sub" / "nulls.parquet"
     rows = write_nulls(directory, find_clips(audio)[:1], out, draws=1, seed=2)
@@ -170,6 +224,8 @@ def test_bad_arguments_are_named(checkpoint: Checkpoint, audio: Path):
         measure_nulls(checkpoint, inputs, 1, kinds=("other",))
     with pytest.raises(ValueError, match="states must be of"):
         measure_nulls(checkpoint, inputs, 1, states=("other",))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="contexts must be one of"):
+        measure_nulls(checkpoint, inputs, 1, contexts="first")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="kind must be of"):
         null_model(checkpoint, "other", 0, 0)
     with pytest.raises(ValueError, match="draw must be at least 0"):
