@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor
 
 MATERIALISE_BUDGET_BYTES = 256 * 2**20
-_COLUMN_BLOCK = 65_536
+_GRAM_ENTRIES = 2**17
+_LEAST_COLUMNS = 1024
 
 
 class NonFiniteError(ValueError):
@@ -27,6 +29,10 @@ def require_finite(name: str, value: Tensor) -> Tensor:
         bad = int((~torch.isfinite(value)).sum())
         raise NonFiniteError(f"{name} must be finite before it is decomposed; got {bad} of {value.numel()} not finite")
     return value
+
+
+class AdjointError(RuntimeError):
+    """Forward and reverse products are not each other's adjoints: no singular value of them would mean anything."""
 
 
 class OutOfMemoryError(MemoryError):
@@ -112,8 +118,20 @@ class LinearOperator:
             raise ValueError(f"{name} must give ({x.shape[1]}, {outer}) direction-first; got {tuple(out.shape)}")
         return out.T
 
-    def __matmul__(self, other: LinearOperator) -> LinearOperator:
-        """Composition: (A @ B) x = A (B x)."""
+    @overload
+    def __matmul__(self, other: LinearOperator) -> LinearOperator: ...
+    @overload
+    def __matmul__(self, other: Tensor) -> Tensor: ...
+    def __matmul__(self, other: LinearOperator | Tensor) -> LinearOperator | Tensor:
+        """A @ B, a composition, or A @ X, the products of a block of directions (cols, k).
+
+        A single direction must say that it is one, (cols, 1): a (cols,) block is refused, never broadcast.
+
+        Raises:
+            ValueError: if the inner sizes differ.
+        """
+        if isinstance(other, Tensor):
+            return self.matmat(other)
         if self.shape[1] != other.shape[0]:
             raise ValueError(f"cannot compose {self.shape} with {other.shape}: inner sizes differ")
         return LinearOperator(
@@ -123,6 +141,46 @@ class LinearOperator:
             dtype=self.dtype,
             device=self.device,
         )
+
+    @property
+    def T(self) -> LinearOperator:
+        """A^T, cols x rows. Its products are counted by both."""
+        return LinearOperator(
+            (self.shape[1], self.shape[0]),
+            lambda x: self.rmatmat(x.T).T,
+            lambda y: self.matmat(y.T).T,
+            dtype=self.dtype,
+            device=self.device,
+        )
+
+    def adjoint_gap(self, seed: int = 0) -> float:
+        """|<A v, u> - <v, A^T u>| / (||A v|| ||u||), v random and u = A v beside a random direction: two products.
+
+        With u random alone the inner products would be a small part of ||A v|| ||u|| in many rows, and a reverse
+        product that is wrong by a few per cent would hide there. 0 for an operator that sends v to 0.
+        """
+        generator = torch.Generator().manual_seed(seed)  # the same directions on every device
+        v = torch.randn((self.shape[1], 1), generator=generator, dtype=torch.float64).to(self.device, self.dtype)
+        pushed = self.matmat(v)[:, 0].double()
+        size = torch.linalg.vector_norm(pushed)
+        aside = torch.randn(self.shape[0], generator=generator, dtype=torch.float64).to(self.device)
+        u = pushed / size if float(size) > 0.0 else torch.zeros_like(aside)
+        u = (u + aside / torch.linalg.vector_norm(aside)).to(self.dtype).double()
+        pulled = self.rmatmat(u[:, None])[:, 0].double()
+        gap = float((pushed @ u - v[:, 0].double() @ pulled).abs())
+        return gap / float(size * torch.linalg.vector_norm(u)) if float(size) > 0.0 else 0.0
+
+    def require_adjoint(self, name: str, tolerance: float, seed: int = 0) -> None:
+        """Refuse an operator whose products are not each other's adjoints.
+
+        Raises:
+            AdjointError: if `adjoint_gap` is above `tolerance`.
+        """
+        gap = self.adjoint_gap(seed)
+        if not gap <= tolerance:
+            raise AdjointError(
+                f"forward and reverse products of {name} must be adjoint to {tolerance:.1e}; got a gap of {gap:.1e}"
+            )
 
     def deflate(self, u: Tensor) -> LinearOperator:
         """(I - u u^T) A for a unit vector u, (rows,).
@@ -190,8 +248,9 @@ def gram64(a: Tensor, b: Tensor) -> Tensor:
     float32 entries hold.
     """
     out = torch.zeros((a.shape[0], b.shape[0]), dtype=torch.float64, device=a.device)
-    for start in range(0, a.shape[1], _COLUMN_BLOCK):
-        block = slice(start, start + _COLUMN_BLOCK)
+    step = max(_LEAST_COLUMNS, _GRAM_ENTRIES // (len(a) + len(b)))  # both float64 copies stay in the cache
+    for start in range(0, a.shape[1], step):
+        block = slice(start, start + step)
         left = a[:, block].double()
         out += left @ (left if b is a else b[:, block].double()).T
     return out

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.krylov import leading_triplets
 from empirical.jacobians.operators import LinearOperator, require_finite
+from empirical.jacobians.protocol import Chain
 
 # A propagator of at most this size is made dense: its Frobenius norm, hence the bulk gap, is then exact.
 _DENSE_BYTES = 64 * 2**20
@@ -74,7 +74,7 @@ class Dominant:
     converged: bool
 
 
-def measure_position_layers(chain: DecoderChain, position: int = -1) -> list[LayerMeasurement]:
+def measure_position_layers(chain: Chain, position: int = -1) -> list[LayerMeasurement]:
     """Every layer at one position, all other positions held fixed: dense d x d algebra in float64, exact."""
     blocks = [chain.position_blocks(layer, position) for layer in range(1, chain.depth + 1)]
     dominant = [dense_dominant(a) for a, _ in blocks]
@@ -93,7 +93,7 @@ def measure_position_layers(chain: DecoderChain, position: int = -1) -> list[Lay
     return layers
 
 
-def measure_sequence_layers(chain: DecoderChain, *, seed: int = 0) -> list[LayerMeasurement]:
+def measure_sequence_layers(chain: Chain, *, seed: int = 0) -> list[LayerMeasurement]:
     """Every layer of the whole-sequence state, Td x Td, by products; propagators dense where they fit."""
     layers: list[LayerMeasurement] = []
     before: Dominant | None = None

@@ -68,7 +68,8 @@ def test_sequence_chain_error_is_rounding_against_autograd(dtype, bound):
 def test_sequence_check_sees_a_wrong_derivative(monkeypatch):
     model = oracle.small_whisper(torch.float64)
     chain = DecoderChain(model, oracle.encoder_states(model), TOKENS)
-    monkeypatch.setattr(chain.layers[0], "_slope", chain.layers[0]._slope * 1.01)
+    feed_forward = chain.layers[0].feed_forward
+    monkeypatch.setattr(feed_forward, "slope", feed_forward.slope * 1.01)
     assert measure_context(chain, 3)[-1].chain_error > 1e-5
 
 

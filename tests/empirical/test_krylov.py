@@ -25,7 +25,7 @@ def operator_of(a: torch.Tensor) -> LinearOperator:
 
 
 # Below and above the number of rows at which the dense case gives way to the iteration.
-SIZES = [(24, 300), (2 * DENSE_ROWS, 500), (2 * DENSE_ROWS, 2 * DENSE_ROWS)]
+SIZES = [(24, 300), (2 * DENSE_ROWS, 500), (2 * DENSE_ROWS, 2 * DENSE_ROWS), (500, 2 * DENSE_ROWS), (500, 24)]
 
 
 @pytest.mark.parametrize(("rows", "cols"), SIZES)
@@ -117,7 +117,7 @@ def test_unconverged_values_are_nan_and_say_so():
 def test_running_out_of_rows_completes_the_spectrum():
     rows = DENSE_ROWS + 10
     a = prescribed(rows, 400, torch.linspace(1.0, 0.99, rows, dtype=torch.float64))
-    found = leading_triplets(operator_of(a), 20, max_steps=100)
+    found = leading_triplets(operator_of(a), 20, block=24, max_steps=100)
     assert found.spectrum is not None
     assert bool(found.converged.all())
     assert math.isclose(found.frobenius, float(a.norm()), rel_tol=1e-12)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from empirical.jacobians import chain as chain_module
-from empirical.jacobians import linearised
+from empirical.jacobians import cross_attention
 from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.context import measure_context
 from empirical.jacobians.krylov import DENSE_ROWS, leading_triplets
@@ -57,13 +57,15 @@ def check(found, k: int, tolerance: float = 1e-8) -> None:
 
 def test_unlimited_memory_refuses_nothing():
     found = leading_triplets(free(matrix()), 3, memory_bytes=bytes_of(10_000))
+    assert (found.refusals, found.block) == (0, 1)
+    found = leading_triplets(free(matrix()), 3, block=7, memory_bytes=bytes_of(10_000))
     assert (found.refusals, found.block) == (0, 7)
     check(found, 3)
 
 
-@pytest.mark.parametrize(("vectors", "refusals", "block"), [(20, 1, 3), (8, 2, 1)])
-def test_a_budget_that_refuses_halves_the_block_and_says_so(vectors, refusals, block):
-    found = leading_triplets(free(matrix()), 3, memory_bytes=bytes_of(vectors))
+@pytest.mark.parametrize(("first", "vectors", "refusals", "block"), [(7, 20, 1, 3), (7, 8, 2, 1), (1, 8, 1, 1)])
+def test_a_budget_that_refuses_halves_the_block_and_says_so(first, vectors, refusals, block):
+    found = leading_triplets(free(matrix()), 3, block=first, memory_bytes=bytes_of(vectors))
     assert (found.refusals, found.block) == (refusals, block)
     check(found, 3)
     left = matrix().T @ found.u - found.v.double() * found.s
@@ -74,7 +76,7 @@ def test_a_budget_that_refuses_halves_the_block_and_says_so(vectors, refusals, b
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError])
 def test_an_allocation_that_fails_halves_the_block(error):
     operator, asked = refusing(matrix(), 3, error)
-    found = leading_triplets(operator, 3, frobenius=True)
+    found = leading_triplets(operator, 3, block=7, frobenius=True)
     assert (found.refusals, found.block) == (1, 3)
     assert max(asked[1:]) <= 3  # the probes of the norm and the last vectors too
     check(found, 3)
@@ -85,10 +87,10 @@ def test_an_allocation_that_fails_halves_the_block(error):
 def test_a_dense_matrix_that_is_refused_is_iterated_on():
     small = matrix(60)
     found = leading_triplets(free(small), 3, memory_bytes=bytes_of(40))
-    assert found.refusals == 1 and found.block == 7
+    assert found.refusals == 1 and found.block == 1
     check(found, 3)
     operator, _ = refusing(small, 10)
-    found = leading_triplets(operator, 3)
+    found = leading_triplets(operator, 3, block=7)
     assert found.refusals == 1 and found.block == 7
     check(found, 3)
 
@@ -157,10 +159,10 @@ def test_products_do_not_depend_on_groups_and_chunks(position, monkeypatch):
         whole = operator.matmat(x), operator.rmatmat(y)
         with monkeypatch.context() as patch:
             patch.setattr(chain_module, "_CHUNK_BYTES", 1)
-            patch.setattr(chain_module, "_GROUP_BYTES", 1)
+            patch.setattr(chain_module, "GROUP_BYTES", 1)
             assert (chain.chunk, chain.group) == (2, 2)
             cut = operator.matmat(x), operator.rmatmat(y)
-            patch.setattr(chain_module, "_GROUP_BYTES", 2**30)
+            patch.setattr(chain_module, "GROUP_BYTES", 2**30)
             assert chain.group > 11
             grouped = operator.matmat(x), operator.rmatmat(y)
         for one, two, three in zip(whole, cut, grouped, strict=True):
@@ -185,5 +187,5 @@ def test_query_maps_are_the_sum_over_frames_at_any_cut(monkeypatch):
     value, key = torch.randn((2, 2, 9, 3), generator=generator, dtype=torch.float64)
     expected = torch.einsum("hts,hsj,hsk->htjk", weights, value, key)
     for size in (1, 4000, 2**30):
-        monkeypatch.setattr(linearised, "_MIXED_BYTES", size)
-        torch.testing.assert_close(linearised._mixed(weights, value, key), expected, rtol=1e-13, atol=1e-13)
+        monkeypatch.setattr(cross_attention, "_MIXED_BYTES", size)
+        torch.testing.assert_close(cross_attention._mixed(weights, value, key), expected, rtol=1e-13, atol=1e-13)
