@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from empirical.speech.fetch import FetchError, Patience, Progress, fetch, require_address
 from empirical.speech.librispeech import FOLDER, MIRRORS, SUBSETS, Subset, SubsetCheck, check_subset
@@ -17,6 +18,9 @@ from empirical.speech.unpack import Unpacked, UnpackError, unpack
 
 _OVERHEAD_BYTES = 64 << 20
 _SCRATCH = ".tmp"
+
+_OURS = "archive fetched"
+"""Noted while the archive in place is one that was fetched here, and is not the user's own: it outlives a kill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +93,15 @@ def fetch_librispeech(
     out.mkdir(parents=True, exist_ok=True)
     done = []
     for subset in subsets:
-        with _alone(subset, out):
-            done.append(_fetch_one(subset, out, mirrors, keep_archives, patience, progress))
+        with _alone(subset, out) as notes:
+            done.append(_fetch_one(subset, out, notes, mirrors, keep_archives, patience, progress))
     return tuple(done)
 
 
 def _fetch_one(
     subset: Subset,
     out: Path,
+    notes: IO[str],
     mirrors: Sequence[str],
     keep_archive: bool,
     patience: Patience | None,
@@ -106,8 +111,9 @@ def _fetch_one(
     if there is not None:
         return there
     archive = out / f"{subset.name}.tar.gz"
-    ours = not archive.exists()
-    _require_room(subset, out, 0 if archive.exists() else subset.archive_bytes - _length(_part(archive)))
+    if not archive.exists():
+        _require_room(subset, out, subset.archive_bytes - _length(_part(archive)))
+        _note(notes, _OURS)
     fetch(
         [f"{mirror.rstrip('/')}/{archive.name}" for mirror in mirrors],
         archive,
@@ -121,8 +127,9 @@ def _fetch_one(
         most = 2 * subset.archive_bytes + _OVERHEAD_BYTES
         files = unpack(archive, Path(scratch), folder=FOLDER, most_bytes=most, progress=progress)
         _put_in_place(subset, Path(scratch) / FOLDER, out / FOLDER, files)
-    if ours and not keep_archive:
+    if _noted(notes) == _OURS and not keep_archive:
         archive.unlink()
+    _note(notes, "")
     return check_subset(subset.name, out / FOLDER / subset.name)
 
 
@@ -158,9 +165,9 @@ def _in_place(subset: Subset, out: Path) -> SubsetCheck | None:
 
 
 @contextlib.contextmanager
-def _alone(subset: Subset, out: Path) -> Iterator[None]:
-    """Keeps a second fetch of a subset away, and removes what a killed one left unpacked half."""
-    with open(out / f".{subset.name}.lock", "w") as handle:
+def _alone(subset: Subset, out: Path) -> Iterator[IO[str]]:
+    """Keeps a second fetch of a subset away, removes what a killed one left half unpacked, and holds its notes."""
+    with open(out / f".{subset.name}.lock", "a+", encoding="utf-8") as handle:
         try:
             import fcntl
 
@@ -172,7 +179,18 @@ def _alone(subset: Subset, out: Path) -> Iterator[None]:
         else:
             for left in out.glob(f".{subset.name}.*{_SCRATCH}"):
                 shutil.rmtree(left, ignore_errors=True)
-        yield
+        yield handle
+
+
+def _note(notes: IO[str], text: str) -> None:
+    notes.truncate(0)
+    notes.write(text)
+    notes.flush()
+
+
+def _noted(notes: IO[str]) -> str:
+    notes.seek(0)
+    return notes.read()
 
 
 def _require_room(subset: Subset, out: Path, coming: int) -> None:

@@ -215,6 +215,22 @@ def test_an_archive_that_is_there_is_used_and_stays(
     assert (tmp_path / "other" / "test-clean.tar.gz").read_bytes() == content
 
 
+def test_an_archive_that_a_stopped_fetch_left_is_not_the_users(
+    tmp_path: Path, site: Site, published: Subset, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    site.serving(content, good, at="test-clean.tar.gz")
+    with monkeypatch.context() as patched:
+        patched.setattr(librispeech_fetch, "unpack", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fetched(site, tmp_path)
+    assert names(tmp_path) == {".test-clean.lock", "test-clean.tar.gz"}
+    assert fetched(site, tmp_path)[0].whole and len(site.asked) == 1
+    assert names(tmp_path) == {".test-clean.lock", "LibriSpeech"}
+
+
 def test_a_server_without_it_leaves_nothing(tmp_path: Path, site: Site, published: Subset) -> None:
     site.serving(b"", status(404), at="test-clean.tar.gz")
     with pytest.raises(FetchError, match="404"):
