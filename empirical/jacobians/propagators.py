@@ -27,6 +27,8 @@ from empirical.jacobians.protocol import Chain
 # A propagator of at most this size is made dense: its Frobenius norm, hence the bulk gap, is then exact.
 _DENSE_BYTES = 64 * 2**20
 _WANTED = 3
+# Forward and reverse products round differently, by a few eps a layer: 10 eps is the most that was seen, at any width.
+_ADJOINT_ROUNDINGS = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +60,11 @@ class _Injection:
     across: float
     norm: float
     converged: bool
+    arrival: float
+    arrival_converged: bool
+
+
+_UNKNOWN = _Injection(math.nan, math.nan, math.nan, False, math.nan, False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,47 +81,90 @@ class Dominant:
     converged: bool
 
 
-def measure_position_layers(chain: Chain, position: int = -1) -> list[LayerMeasurement]:
-    """Every layer at one position, all other positions held fixed: dense d x d algebra in float64, exact."""
+def measure_position_layers(chain: Chain, position: int = -1, *, injections: bool = True) -> list[LayerMeasurement]:
+    """Every layer at one position, all other positions held fixed: dense d x d algebra in float64, exact.
+
+    Args:
+        chain: a linearised chain.
+        position: which.
+        injections: False leaves out what is said of B_l (NaN): sigma, gap, alignment and gain do without.
+    """
+    if not injections:
+        dominant = [dense_dominant(_dense(chain.propagator(layer, position))) for layer in range(1, chain.depth + 1)]
+        return [_layer(own, before, _UNKNOWN) for before, own in zip([None, *dominant], dominant, strict=False)]
     blocks = [chain.position_blocks(layer, position) for layer in range(1, chain.depth + 1)]
     dominant = [dense_dominant(a) for a, _ in blocks]
-    norms = [top_of_gram(gram) for _, gram in blocks]
+    norms = [top_of_gram(gram) if chain.injects(layer) else 0.0 for layer, (_, gram) in enumerate(blocks, start=1)]
     arrivals = norms[-1:]
     product = blocks[-1][0]
-    for a, gram in reversed(blocks[:-1]):
-        arrivals.insert(0, top_of_gram(product @ gram @ product.T))
+    for layer in range(chain.depth - 1, 0, -1):
+        a, gram = blocks[layer - 1]
+        arrivals.insert(0, top_of_gram(product @ gram @ product.T) if chain.injects(layer) else 0.0)
         product = product @ a
     layers = []
     for index, ((_, gram), own) in enumerate(zip(blocks, dominant, strict=True)):
-        along = math.sqrt(max(0.0, float(own.u @ gram @ own.u)))
-        across = project_out(gram, own.u)
-        injection = _Injection(along, top_of_gram(across), norms[index], True)
-        layers.append(_layer(own, dominant[index - 1] if index else None, injection, (arrivals[index], True)))
+        injection = _Injection(0.0, 0.0, 0.0, True, arrivals[index], True)
+        if chain.injects(index + 1):
+            along = math.sqrt(max(0.0, float(own.u @ gram @ own.u)))
+            across = top_of_gram(project_out(gram, own.u))
+            injection = _Injection(along, across, norms[index], True, arrivals[index], True)
+        layers.append(_layer(own, dominant[index - 1] if index else None, injection))
     return layers
 
 
-def measure_sequence_layers(chain: Chain, *, seed: int = 0) -> list[LayerMeasurement]:
-    """Every layer of the whole-sequence state, Td x Td, by products; propagators dense where they fit."""
+def measure_sequence_layers(chain: Chain, *, seed: int = 0, injections: bool = True) -> list[LayerMeasurement]:
+    """Every layer of the state of all positions, P d x P d, by products; propagators dense where they fit.
+
+    Args:
+        chain: a linearised chain.
+        seed: of the Krylov starts and probes.
+        injections: False leaves out what is said of B_l (NaN): sigma, gap, alignment and gain do without.
+
+    Raises:
+        AdjointError: if forward and reverse products of the last propagator do not belong together.
+    """
+    require_adjoint(f"the propagator of layer {chain.depth}", chain.propagator(chain.depth), chain.depth, seed)
     layers: list[LayerMeasurement] = []
     before: Dominant | None = None
     for layer in range(1, chain.depth + 1):
         own = krylov_dominant(chain.propagator(layer), seed=seed)
-        injection = chain.injection(layer)
-        whole = leading_triplets(injection, 1, frobenius=False, seed=seed)
-        along = float(torch.linalg.vector_norm(injection.rmatmat(own.u[:, None]).double()))
-        across = leading_triplets(injection.deflate(own.u), 1, start=whole.u, frobenius=False, seed=seed)
-        arrival = whole
-        if layer < chain.depth:
-            arrival = leading_triplets(chain.arrival(layer), 1, frobenius=False, seed=seed)
-        parts = _Injection(
-            along=along if own.converged else math.nan,
-            across=float(across.s[0]),
-            norm=float(whole.s[0]),
-            converged=own.converged and bool(across.converged[0]) and bool(whole.converged[0]),
-        )
-        layers.append(_layer(own, before, parts, (float(arrival.s[0]), bool(arrival.converged[0]))))
+        layers.append(_layer(own, before, _injection(chain, layer, own, seed) if injections else _UNKNOWN))
         before = own
     return layers
+
+
+def require_adjoint(name: str, operator: LinearOperator, depth: int, seed: int = 0) -> None:
+    """Two products that say whether a chain's forward and reverse ones, through `depth` layers, belong together.
+
+    Raises:
+        AdjointError: if they do not, to rounding.
+    """
+    operator.require_adjoint(name, _ADJOINT_ROUNDINGS * torch.finfo(operator.dtype).eps * depth**0.5, seed)
+
+
+def _injection(chain: Chain, layer: int, own: Dominant, seed: int) -> _Injection:
+    """Norms of B_l, its parts and its arrival, by iteration; 0 without one where the layer never sees the context."""
+    if not chain.injects(layer):
+        return _Injection(0.0, 0.0, 0.0, True, 0.0, True)
+    operator = chain.injection(layer)
+    whole = leading_triplets(operator, 1, frobenius=False, seed=seed)
+    along = float(torch.linalg.vector_norm(operator.rmatmat(own.u[:, None]).double()))
+    across = leading_triplets(operator.deflate(own.u), 1, start=whole.u, frobenius=False, seed=seed)
+    arrival = whole
+    if layer < chain.depth:
+        arrival = leading_triplets(chain.arrival(layer), 1, frobenius=False, seed=seed)
+    return _Injection(
+        along=along if own.converged else math.nan,
+        across=float(across.s[0]),
+        norm=float(whole.s[0]),
+        converged=own.converged and bool(across.converged[0]) and bool(whole.converged[0]),
+        arrival=float(arrival.s[0]),
+        arrival_converged=bool(arrival.converged[0]),
+    )
+
+
+def _dense(operator: LinearOperator) -> Tensor:
+    return operator.materialise(operator.nbytes).matrix.double()
 
 
 def dense_dominant(a: Tensor) -> Dominant:
@@ -162,7 +212,6 @@ def _layer(
     own: Dominant,
     before: Dominant | None,
     injection: _Injection,
-    arrival: tuple[float, bool],
 ) -> LayerMeasurement:
     alignment = misalignment = math.nan
     if before is not None and own.converged and before.converged:
@@ -183,8 +232,8 @@ def _layer(
         injection_across=injection.across,
         injection_norm=injection.norm,
         injection_converged=injection.converged,
-        arrival=arrival[0],
-        arrival_converged=arrival[1],
+        arrival=injection.arrival,
+        arrival_converged=injection.arrival_converged,
         propagator_residual=own.residual,
         propagator_converged=own.converged,
         u=own.u,
