@@ -107,13 +107,13 @@ def _fetch_one(
     patience: Patience | None,
     progress: Progress | None,
 ) -> SubsetCheck:
+    archive = out / f"{subset.name}.tar.gz"
     there = _in_place(subset, out)
     if there is not None:
+        _tidy(archive, notes, keep_archive)
         return there
-    archive = out / f"{subset.name}.tar.gz"
-    if not archive.exists():
-        _require_room(subset, out, subset.archive_bytes - _length(_part(archive)))
-        _note(notes, _OURS)
+    ours = not archive.exists()
+    _require_room(subset, out, subset.archive_bytes - _length(_part(archive)) if ours else 0)
     fetch(
         [f"{mirror.rstrip('/')}/{archive.name}" for mirror in mirrors],
         archive,
@@ -122,21 +122,22 @@ def _fetch_one(
         patience=patience,
         progress=progress,
     )
-    _require_room(subset, out, 0)
+    if ours:
+        _note(notes, _OURS)
     with tempfile.TemporaryDirectory(prefix=f".{subset.name}.", suffix=_SCRATCH, dir=out) as scratch:
         most = 2 * subset.archive_bytes + _OVERHEAD_BYTES
         files = unpack(archive, Path(scratch), folder=FOLDER, most_bytes=most, progress=progress)
         _put_in_place(subset, Path(scratch) / FOLDER, out / FOLDER, files)
-    if _noted(notes) == _OURS and not keep_archive:
-        archive.unlink()
-    _note(notes, "")
+    _tidy(archive, notes, keep_archive)
     return check_subset(subset.name, out / FOLDER / subset.name)
 
 
 def _put_in_place(subset: Subset, made: Path, home: Path, files: Sequence[Unpacked]) -> None:
     """The corpus's own text files first, then the receipt, and last the subset, whose rename makes it all count."""
     inside = f"{FOLDER}/{subset.name}/"
-    own = tuple(Unpacked(one.path.removeprefix(inside), one.size, one.sha256) for one in files if inside in one.path)
+    own = tuple(
+        Unpacked(one.path.removeprefix(inside), one.size, one.sha256) for one in files if one.path.startswith(inside)
+    )
     if not own:
         raise UnpackError("damaged", f"{subset.name}.tar.gz: no file of {subset.name} in it")
     home.mkdir(exist_ok=True)
@@ -182,15 +183,18 @@ def _alone(subset: Subset, out: Path) -> Iterator[IO[str]]:
         yield handle
 
 
+def _tidy(archive: Path, notes: IO[str], keep_archive: bool) -> None:
+    """Remove the archive that was fetched for this; one of the user's own stays."""
+    notes.seek(0)
+    if notes.read() == _OURS and not keep_archive:
+        archive.unlink(missing_ok=True)
+    _note(notes, "")
+
+
 def _note(notes: IO[str], text: str) -> None:
     notes.truncate(0)
     notes.write(text)
     notes.flush()
-
-
-def _noted(notes: IO[str]) -> str:
-    notes.seek(0)
-    return notes.read()
 
 
 def _require_room(subset: Subset, out: Path, coming: int) -> None:

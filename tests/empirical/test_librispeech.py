@@ -222,13 +222,15 @@ def test_an_archive_that_a_stopped_fetch_left_is_not_the_users(
         raise KeyboardInterrupt
 
     site.serving(content, good, at="test-clean.tar.gz")
-    with monkeypatch.context() as patched:
-        patched.setattr(librispeech_fetch, "unpack", stop)
-        with pytest.raises(KeyboardInterrupt):
-            fetched(site, tmp_path)
-    assert names(tmp_path) == {".test-clean.lock", "test-clean.tar.gz"}
-    assert fetched(site, tmp_path)[0].whole and len(site.asked) == 1
-    assert names(tmp_path) == {".test-clean.lock", "LibriSpeech"}
+    for number, step in enumerate(("unpack", "_put_in_place", "_tidy"), start=1):
+        out = tmp_path / step
+        with monkeypatch.context() as patched:
+            patched.setattr(librispeech_fetch, step, stop)
+            with pytest.raises(KeyboardInterrupt):
+                fetched(site, out)
+        assert (out / "test-clean.tar.gz").exists() and not list(out.glob("*.tmp"))
+        assert fetched(site, out)[0].whole and len(site.asked) == number
+        assert names(out) == {".test-clean.lock", "LibriSpeech"}
 
 
 def test_a_server_without_it_leaves_nothing(tmp_path: Path, site: Site, published: Subset) -> None:
