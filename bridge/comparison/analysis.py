@@ -9,9 +9,12 @@ import pandas as pd
 
 from bridge.comparison import pooled as pooling
 from bridge.comparison import tables as tabling
+from bridge.comparison.blocks import certify_measured_blocks, summarise_blocks
 from bridge.comparison.compare import agreement, compare, sensitivity, tightness
 from bridge.comparison.identity import Identity, identify
+from bridge.comparison.profiles import context_split, depth_profile, effort
 from bridge.comparison.statistics import MIN_CLUSTERS
+from bridge.comparison.subspaces import subspaces_by_layer, summarise_subspaces
 from bridge.comparison.tables import RunTables, load_run
 
 
@@ -30,6 +33,12 @@ class Analysis:
         paired: their changes from clean.
         wer: WER by model and condition.
         layer_medians: sigma, xi, xi_F, kappa, rho by layer.
+        profile: what the layers inject and what of it reaches the output.
+        effort: convergence, memory and time by model and state.
+        block_summary: the certificates of blocks of m layers, and whether the theorem's hypotheses were met (T17); None
+            where no blocks were measured, as in old runs.
+        split: J_L along u_L and across it; None likewise.
+        subspace_layers, subspace_summary: leading subspaces beside chance (T25), by layer and over all; None likewise.
         identities: what each model counts as.
     """
 
@@ -43,6 +52,12 @@ class Analysis:
     paired: pd.DataFrame
     wer: pd.DataFrame
     layer_medians: pd.DataFrame
+    profile: pd.DataFrame
+    effort: pd.DataFrame
+    block_summary: pd.DataFrame | None
+    split: pd.DataFrame | None
+    subspace_layers: pd.DataFrame | None
+    subspace_summary: pd.DataFrame | None
     identities: dict[str, Identity]
 
     def headline_state(self, model: str) -> str:
@@ -65,18 +80,25 @@ def analyse(run: RunTables | str | Path) -> Analysis:
         run: the tables, or the run directory they are read from.
     """
     tables = run if isinstance(run, RunTables) else load_run(run)
-    comparison = compare(tables.layers, tables.clips, tables.nulls)
-    quantities = tabling.clip_quantities(tables.layers, comparison, tables.clips)
+    layers, blocks, subspaces = tables.decoder_layers, tables.blocks, tables.subspaces
+    comparison = compare(layers, tables.clips, tables.nulls)
+    quantities = tabling.clip_quantities(layers, comparison, tables.clips)
     return Analysis(
         tables=tables,
         comparison=comparison,
         agreement=agreement(comparison),
         tightness=tightness(comparison),
-        sensitivity=sensitivity(tables.layers, tables.nulls),
+        sensitivity=sensitivity(layers, tables.nulls),
         pooled=pooling.pool(tables.activations, seed=tables.seed),
         quantities=quantities,
         paired=tabling.paired_changes(quantities, seed=tables.seed),
         wer=tabling.wer_table(tables.clips, seed=tables.seed),
         layer_medians=tabling.layer_table(tables.layers, tables.nulls),
+        profile=depth_profile(tables.layers),
+        effort=effort(tables.layers),
+        block_summary=None if blocks is None else summarise_blocks(certify_measured_blocks(blocks)),
+        split=None if blocks is None else context_split(blocks, layers),
+        subspace_layers=None if subspaces is None else subspaces_by_layer(subspaces),
+        subspace_summary=None if subspaces is None else summarise_subspaces(subspaces),
         identities={name: identify(tables, name) for name in tables.models},
     )

@@ -63,9 +63,11 @@ def beside_nulls(table: pd.DataFrame, layers: pd.DataFrame, nulls: pd.DataFrame 
 
 
 def state_dimension(layers: pd.DataFrame) -> pd.Series:
-    """Dimension of each row's state: d at one position, T d for a sequence of T."""
-    tokens = layers["n_tokens"].where(layers["state"] == "sequence", 1)
-    return layers["d_model"].astype(int) * tokens.astype(int)
+    """Dimension of each row's state: d at one position, T d for a sequence of T, S d for all S frames."""
+    count = layers["n_tokens"].where(layers["state"] == "sequence", 1)
+    if "positions" in layers:  # old records have none, and no states of the encoder
+        count = layers["positions"].where(layers["positions"].notna(), count)
+    return layers["d_model"].astype(int) * count.astype(int)
 
 
 def random_directions(layers: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from bridge.comparison.pooled import Pooled
 
 HALLUCINATED_WER = 0.5
 CLEAN = "clean"
+ENCODER_STATES = ("frame", "frames")
 CONDITION_ORDER = ("clean", "stretch", "mix", "noise")
 
 
@@ -34,6 +35,8 @@ class RunTables:
         failures: tasks that failed.
         timings: timings.json.
         provenance: of the merged records (Parquet metadata) and the inputs.
+        blocks, subspaces: the chain in blocks of m layers, and leading subspaces; None in runs that did not measure
+            them.
     """
 
     directory: Path
@@ -47,6 +50,14 @@ class RunTables:
     failures: list[dict[str, Any]] = field(default_factory=list)
     timings: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    blocks: pd.DataFrame | None = None
+    subspaces: pd.DataFrame | None = None
+
+    @property
+    def decoder_layers(self) -> pd.DataFrame:
+        """The layers of the decoder's states. The encoder's chain has one injection, at its first layer: no slope of
+        arrivals over depth and so no regime of (O7) can be read of it."""
+        return self.layers[~self.layers["state"].isin(ENCODER_STATES)]
 
     @property
     def seed(self) -> int:
@@ -81,7 +92,6 @@ def load_run(directory: str | Path) -> RunTables:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: {root} holds no finished run")
         frames[name] = pd.read_parquet(path)
-    nulls = records / "nulls.parquet"
     clips = frames["clips"].drop_duplicates(["model", "clip", "condition"], ignore_index=True)
     return RunTables(
         directory=root,
@@ -89,13 +99,19 @@ def load_run(directory: str | Path) -> RunTables:
         clips=clips,
         layers=frames["layers"],
         activations=frames["activations"],
-        nulls=pd.read_parquet(nulls) if nulls.is_file() else None,
+        **{name: _optional(records / f"{name}.parquet") for name in ("blocks", "subspaces", "nulls")},
         sweep=_sweep(records),
         quarantine=_lines(root / "quarantine.jsonl"),
         failures=_lines(root / "failures.jsonl"),
         timings=_json(root / "timings.json"),
         provenance=_provenance(root, records),
     )
+
+
+def _optional(path: Path) -> pd.DataFrame | None:
+    """A table that a run may lack; None too where it has no rows."""
+    table = pd.read_parquet(path) if path.is_file() else None
+    return table if table is not None and len(table) else None
 
 
 def _json(path: Path) -> dict[str, Any]:

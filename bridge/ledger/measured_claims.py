@@ -123,16 +123,45 @@ def alignment(analysis: Analysis) -> Test:
                     decides=state == analysis.headline_state(name),
                 )
             )
+            readings += _overlaps(analysis, name, identity.paper_family, state)
     return Test(
         "C12",
         "Mean of kappa_l over layers 2..L and all conditions, measured from the propagators' singular vectors, beside "
         "its nulls; bootstrap over clips. Least effect: the alignment from which the paper's "
-        "Regime II is read.",
+        "Regime II is read. Beside it, since one vector means little where the gap is near 1: the mean overlap of "
+        "the r leading directions (T25), whose least effect is the square of that alignment.",
         ("large",),
         PAPER_ALIGNMENT,
         "greater",
         readings,
     )
+
+
+def _overlaps(analysis: Analysis, model: str, family: str | None, state: str) -> list[Reading]:
+    """Leading subspaces of consecutive layers beside chance; they are shown, and decide nothing."""
+    table = analysis.tables.subspaces
+    if table is None:
+        return []
+    readings = []
+    rows = table[(table["model"] == model) & (table["state"] == state) & table["converged"].astype(bool)]
+    for rank, part in rows[rows["rank"] > 1].groupby("rank"):  # r = 1 is kappa^2
+        found = statistics.bootstrap_mean(part["overlap"], list(part["clip"]), seed=analysis.tables.seed)
+        above = int((part["overlap"] > part["null_overlap_high"]).sum())
+        edge = part[["boundary_gap", "boundary_gap_before"]].max(axis=1).median()
+        readings.append(
+            Reading(
+                model,
+                family,
+                f"mean overlap of the {rank} leading directions, layers 2..L",
+                found,
+                PAPER_ALIGNMENT**2,
+                "greater",
+                f"{state} state; random spaces {part['null_overlap'].mean():.3f} (95 % quantile "
+                f"{part['null_overlap_high'].mean():.3f}), exceeded in {above} of {len(part)}; boundary gap {edge:.2f}",
+                decides=False,
+            )
+        )
+    return readings
 
 
 def jacobian(analysis: Analysis) -> Test:

@@ -12,6 +12,7 @@ from bridge.comparison.analysis import Analysis
 from bridge.comparison.compare import PINNED_LOG_CHANGE, PREDICTOR_TITLES, PREDICTORS
 from bridge.comparison.statistics import bootstrap_mean
 from bridge.comparison.tables import CLEAN, conditions_of
+from bridge.reporting.hypothesis_tables import verdict
 from bridge.reporting.wording import with_interval
 
 
@@ -21,6 +22,7 @@ def headline(analysis: Analysis, ledger: list[dict[str, Any]]) -> list[dict[str,
         ("Measured", _measured(analysis)),
         ("Do the models listen?", _listening(analysis)),
         ("What the layers are like", _layers(analysis)),
+        ("Are the hypotheses met?", verdict(analysis)),
         ("What the context Jacobian does", _observed(analysis)),
         ("Decay of what?", _parts(analysis)),
         ("Predicted against observed", _agreement(analysis)),

@@ -18,11 +18,12 @@ from bridge.comparison.compare import PREDICTOR_TITLES, PREDICTORS
 from bridge.ledger import claims
 from bridge.ledger.activation_claims import final_points
 from bridge.ledger.theory_claims import usual_check
-from bridge.reporting import figures, report_tables
+from bridge.reporting import figures, hypothesis_tables, report_tables
 from bridge.reporting.figures.activations import COMPONENTS
 from bridge.reporting.results import quarantine_counts, strict, write_results
 from bridge.reporting.wording import number, symbols, with_interval
 
+_SECTIONS = ("phase", "depth", "hypotheses", "regimes", "wer", "paper")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -83,7 +84,7 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             "swept chains have flat residuals, for which both are one, and ξ_F sets the colour; the certified lines "
             "would use the models' larger ξ. (Below the swept gains the map is carried on exactly: ‖P_L‖ scales with "
             "ρ to the power L.)",
-            lambda narrow: figures.phase_map(sweep, run.layers, narrow=narrow),
+            lambda narrow: figures.phase_map(sweep, run.decoder_layers, narrow=narrow),
         )
     for model in run.models:
         states = sorted(set(run.layers.loc[run.layers["model"] == model, "state"]))
@@ -109,6 +110,7 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
                 "the rest and lift the share of the first direction above the dashed line.",
                 lambda narrow, m=model, s=state: figures.context_spectra(run.layers, run.nulls, m, s, narrow=narrow),
             )
+        decoder = [state for state in states if state not in tables.ENCODER_STATES]
         easel.add(
             "depth",
             f"arrival-{slug}",
@@ -117,8 +119,21 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             "larger (growth, g > 0); rising means that they decay. The middle panels divide by the injection's own "
             "size: what is left is the propagators' doing. Scale-free: propagators divided by the growth of the "
             "residual stream.",
-            lambda narrow, m=model, s=states: figures.arrival(run.layers, m, s, narrow=narrow),
+            lambda narrow, m=model, s=decoder: figures.arrival(run.layers, m, s, narrow=narrow),
         )
+        if analysis.block_summary is not None:
+            summary = analysis.block_summary
+            easel.add(
+                "hypotheses",
+                f"hypotheses-{slug}",
+                f"{model}: were the hypotheses met, and what is the certificate worth?",
+                "Medians over clips. Left: the theorem needs the hollow marks (ξ) near 0 and the filled ones (κ) above "
+                "the dashed line. Middle: its error term, which should lie below the dashed line. Right: on the dashed "
+                "line the certificate would equal the measured norm; the dotted line is what σ and ‖B‖ alone give, so "
+                "that only the distance between both is owed to gap and alignment. Grey: blocks of more than half the "
+                "layers, where little is left to predict.",
+                lambda narrow, m=model, s=summary: figures.hypotheses_by_block(s, m, narrow=narrow),
+            )
         easel.add(
             "paper",
             f"figure-1-{slug}",
@@ -133,6 +148,16 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             f"{model}: tail eigenvalue ratio (the paper's Figure 3)",
             "Above the dashed line a mode has more energy under stress than clean; bands are 95 % over clips.",
             lambda narrow, m=model: figures.tail_ratios(analysis.pooled, m, narrow=narrow),
+        )
+    if analysis.subspace_summary is not None:
+        overlaps = analysis.subspace_summary
+        easel.add(
+            "hypotheses",
+            "subspaces",
+            "How much of its leading directions a layer hands to the next",
+            "Where ξ is near 1, one direction is an arbitrary choice and κ says little; the r leading ones together "
+            "say more. 1 would be a space handed on whole. The grey lines are what two random spaces share.",
+            lambda narrow: figures.subspace_overlaps(overlaps, run.models, narrow=narrow),
         )
     easel.add(
         "regimes",
@@ -221,11 +246,18 @@ def render(analysis: Analysis, results: dict[str, Any], shown: dict[str, list[Sh
         run_name=run.directory.resolve().name,
         headline=results["headline"],
         cards=_cards(analysis, results),
-        figures={section: shown.get(section, []) for section in ("phase", "depth", "regimes", "wer", "paper")},
+        figures={section: shown.get(section, []) for section in _SECTIONS},
         claim_figures={"C5": shown.get("C5", [])},
         models=report_tables.models(analysis),
         layer_medians=report_tables.layer_medians(analysis),
         layer_nulls=report_tables.layer_nulls(analysis),
+        profile=hypothesis_tables.profile(analysis),
+        split=hypothesis_tables.split(analysis),
+        effort=hypothesis_tables.effort(analysis),
+        said=hypothesis_tables.sentences(analysis),
+        blocks=hypothesis_tables.blocks(analysis),
+        subspaces=hypothesis_tables.subspaces(analysis),
+        subspaces_by_layer=hypothesis_tables.subspaces_by_layer(analysis),
         agreements=[report_tables.agreement(analysis, name) for name in PREDICTORS],
         by_condition=report_tables.agreement_by_condition(analysis),
         clip_regimes=report_tables.clip_regimes(analysis),

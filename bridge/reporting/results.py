@@ -15,6 +15,7 @@ from bridge.comparison.analysis import Analysis
 from bridge.comparison.regimes import THRESHOLDS
 from bridge.ledger import claims
 from bridge.reporting.headline import headline
+from bridge.reporting.hypothesis_tables import sentences
 from bridge.running.store import write_json
 
 SCHEMA_VERSION = 1
@@ -70,6 +71,14 @@ def results(analysis: Analysis, found: list[dict[str, Any]] | None = None) -> di
             "regimes": analysis.comparison,
             "agreement": analysis.agreement,
             "certificate": analysis.tightness,
+            "hypotheses": {
+                "blocks": analysis.block_summary,
+                "subspaces": analysis.subspace_summary,
+                "subspaces_by_layer": analysis.subspace_layers,
+                "split": analysis.split,
+                "said": sentences(analysis),
+            },
+            "effort": analysis.effort,
             "sensitivity": analysis.sensitivity,
             "thresholds": {name: getattr(THRESHOLDS, name) for name in THRESHOLDS.__slots__},
             "tables": {
@@ -81,6 +90,7 @@ def results(analysis: Analysis, found: list[dict[str, Any]] | None = None) -> di
                 "changes": analysis.pooled.summary,
                 "changes_by_layer": analysis.pooled.layers,
                 "layers": analysis.layer_medians,
+                "profile": analysis.profile,
                 "paired": analysis.paired,
             },
             "wer": analysis.wer,

@@ -5,6 +5,7 @@ from bridge.reporting.figures.areas import resolved_coexistence
 from bridge.reporting.figures.boundary import boundary_along, context_map
 from bridge.reporting.figures.collapse import width_collapse
 from bridge.reporting.figures.depth import arrival, context_spectra, layer_profiles
+from bridge.reporting.figures.hypotheses import hypotheses_by_block, subspace_overlaps
 from bridge.reporting.figures.injections import injection_map
 from bridge.reporting.figures.observed import certificate_gap, regime_plane
 from bridge.reporting.figures.phase import phase_map
@@ -23,6 +24,7 @@ __all__ = [
     "context_map",
     "context_spectra",
     "error_rates",
+    "hypotheses_by_block",
     "injection_map",
     "layer_profiles",
     "phase_map",
@@ -32,6 +34,7 @@ __all__ = [
     "resolved_coexistence",
     "save",
     "singular_ratio",
+    "subspace_overlaps",
     "svg_of",
     "sweep_figures",
     "tail_ratios",
