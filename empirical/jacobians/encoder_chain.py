@@ -22,7 +22,6 @@ from torch import Tensor
 
 from empirical.jacobians.encoder_layer import LinearisedEncoderLayer
 from empirical.jacobians.layer_chain import (
-    GROUP_BYTES,
     GROUP_MOST,
     LayerChain,
     require_finite_hidden,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
     from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
-KEEP_BYTES = 2 * 2**30
+_GROUP_BYTES = 16 * 2**20
 SAMPLES_PER_FRAME = 320
 """Audio samples (16 kHz) a frame of the encoder advances: a hop of 160, and a convolution of stride 2."""
 
@@ -43,20 +42,17 @@ SAMPLES_PER_FRAME = 320
 class EncoderChain(LayerChain):
     """The linearised encoder layers at one clip, with products counted.
 
-    Memory: a layer's attention weights are H S S numbers (tiny in float32 54 MB, large-v3 180 MB, 5.8 GB for its 32
-    layers). The first layers' are kept, which every depth's products go through, until `keep_bytes` are spent; the
-    others are made again at each product, for a tenth of its time. `kept_bytes` says what is held.
+    Memory: a layer holds S (inner + 8 d) numbers: 28 MB at tiny's dimensions in float32, 92 MB at large-v3's, 2.9 GB
+    for its 32 layers. Its attention weights, H S S numbers more (54 and 180 MB), are made again at each product.
 
     Args:
         model: a `WhisperForConditionalGeneration` in eval mode, float32 or float64.
         features: log-mel c, (mels, 2S) or (1, mels, 2S), the model's whole window.
-        keep_bytes: most memory of attention weights to hold.
 
     Attributes:
         layers: L linearised layers.
         stem: the linearised stem.
         features: c, (mels, 2S).
-        kept_bytes: attention weights held.
         and those of `Chain`; the context's numbers are c's, mel by mel.
 
     Raises:
@@ -65,9 +61,7 @@ class EncoderChain(LayerChain):
         LinearisationError: if the layers' values differ from the model's own hidden states by more than rounding.
     """
 
-    def __init__(
-        self, model: WhisperForConditionalGeneration, features: Tensor, *, keep_bytes: int = KEEP_BYTES
-    ) -> None:
+    def __init__(self, model: WhisperForConditionalGeneration, features: Tensor) -> None:
         encoder = model.model.encoder
         features = features[0] if features.ndim == 3 and features.shape[0] == 1 else features
         _check(model, features)
@@ -75,14 +69,10 @@ class EncoderChain(LayerChain):
         self.model, self.features = model, features
         self.stem = LinearisedStem(encoder, features)
         hidden = [require_finite_hidden("the encoder's stem", encoder, self.stem.output)]
-        frames = hidden[0].shape[0]
         self.layers: list[LinearisedEncoderLayer] = []
-        self.kept_bytes = 0
         for number, module in enumerate(encoder.layers, start=1):
             layer = cast("WhisperEncoderLayer", module)
-            needed = layer.self_attn.num_heads * frames**2 * features.element_size()
-            linear = LinearisedEncoderLayer(layer, hidden[-1], keep=self.kept_bytes + needed <= keep_bytes)
-            self.kept_bytes += linear.kept_bytes
+            linear = LinearisedEncoderLayer(layer, hidden[-1])
             self.layers.append(linear)
             hidden.append(require_finite_hidden(f"encoder layer {number}", layer, linear.output))
         super().__init__(hidden, self.layers)
@@ -97,9 +87,10 @@ class EncoderChain(LayerChain):
 
     @property
     def group(self) -> int:
-        """Directions taken through the layers at once; two at least, so that what is made again serves two."""
+        """Directions taken through the layers at once: two where buffers are large, which share what is made again; of
+        four and more the buffers leave the cache."""
         each = self.positions * (self._inner + 8 * self.width + self.positions) * self.features.element_size()
-        return max(2, min(GROUP_MOST, GROUP_BYTES // each))
+        return max(2, min(GROUP_MOST, _GROUP_BYTES // each))
 
     def injects(self, layer: int) -> bool:
         """Whether B_l is not 0: layer 1 alone sees the log-mel."""

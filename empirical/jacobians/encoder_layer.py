@@ -20,20 +20,18 @@ class LinearisedEncoderLayer:
     Args:
         layer: a `WhisperEncoderLayer` in eval mode; its submodules' weights are read, never changed.
         x: residual stream before the layer, (S, d).
-        keep: hold the attention weights, H S S numbers, instead of making them again at each product.
 
     Attributes:
         output: its value, (S, d).
         heads: H.
-        kept_bytes: memory of the attention weights it holds.
     """
 
-    def __init__(self, layer: WhisperEncoderLayer, x: Tensor, *, keep: bool) -> None:
+    def __init__(self, layer: WhisperEncoderLayer, x: Tensor) -> None:
         with torch.no_grad():
-            self.attention = SelfAttention(layer, x, causal=False, keep=keep)
+            self.attention = SelfAttention(layer, x, causal=False, keep=False)
             self.feed_forward = FeedForward(layer, self.attention.output)
         self.output = self.feed_forward.output
-        self.heads, self.kept_bytes = self.attention.heads, self.attention.kept_bytes
+        self.heads = self.attention.heads
 
     def push_stream(self, tangent: Tensor, rows: slice = ALL, *, local: bool = False) -> Tensor:
         """A dx at frames `rows`, (c, R, d); dx is (c, S, d), or (c, R, d) of `rows` alone if local."""

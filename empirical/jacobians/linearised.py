@@ -44,7 +44,7 @@ class LinearisedLayer:
 
     def __init__(self, layer: WhisperDecoderLayer, x: Tensor, encoder_states: Tensor) -> None:
         with torch.no_grad():
-            self.attention = SelfAttention(layer, x, causal=True)
+            self.attention = SelfAttention(layer, x, causal=True, keep=True)
             self.cross = CrossAttention(layer, self.attention.output, encoder_states)
             self.feed_forward = FeedForward(layer, self.cross.output)
         self.output = self.feed_forward.output
