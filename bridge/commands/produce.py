@@ -14,7 +14,7 @@ from bridge.running.config import make_config
 
 
 def stress(
-    audio: Annotated[Path, typer.Option(help="Directory of audio.", show_default=False)],
+    audio: Annotated[Path, typer.Option(help="Directory of audio, or a .jsonl or .tsv manifest.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Manifest to write, JSON lines.", show_default=False)],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
     limit: Annotated[

@@ -65,7 +65,7 @@ class Patience:
     """How long a server is waited for.
 
     Attributes:
-        attempts: failures in a row, none of which brought a byte, after which it is given up.
+        attempts: failures in a row, none of which brought what `slowest_bytes_s` asks, after which it is given up.
         silence_s: longest wait for the next byte, seconds.
         slowest_bytes_s: rate below which, over `silence_s`, a server counts as silent, bytes a second.
         pause_s: wait after the first failure, seconds; doubled after each further one, up to a minute.
@@ -75,6 +75,16 @@ class Patience:
     silence_s: float = 30.0
     slowest_bytes_s: float = 1000.0
     pause_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be at least 1; got {self.attempts}")
+        if not self.silence_s > 0:
+            raise ValueError(f"silence_s must be positive; got {self.silence_s}")
+        if self.slowest_bytes_s < 0 or self.pause_s < 0:
+            raise ValueError(
+                f"slowest_bytes_s and pause_s must not be negative; got {self.slowest_bytes_s}, {self.pause_s}"
+            )
 
 
 def fetch(
@@ -199,11 +209,11 @@ class _Receiver:
             # One that sends a few bytes and hangs up, again and again, would be waited for until the end of days.
             waited = time.monotonic() - begun + self._patience.pause_s
             moved = self._have - before >= max(1.0, self._patience.slowest_bytes_s * waited)
-            failures = 1 if moved else failures + 1
+            failures = 0 if moved else failures + 1
             if not queue or failures >= self._patience.attempts:
                 said = "; ".join(f"{url}: {what}" for url, what in troubles.items())
                 raise FetchError("no_server", f"{self._have} of {self._size} bytes came and are kept: {said}")
-            time.sleep(min(self._patience.pause_s * 2 ** (failures - 1), _LONGEST_PAUSE_S))
+            time.sleep(min(self._patience.pause_s * 2 ** max(0, failures - 1), _LONGEST_PAUSE_S))
 
     def _receive(self, url: str) -> None:
         """One request; returns when the file has its length."""

@@ -187,6 +187,14 @@ def test_two_servers_one_of_which_lies_about_the_bytes(site: Site, tmp_path: Pat
     have([site.serving(CONTENT, upto(50_000), good), lying], tmp_path / "a")
 
 
+def test_drops_that_bring_something_never_end_it(site: Site, tmp_path: Path) -> None:
+    drops = [upto(stop) for stop in range(50_000, len(CONTENT), 50_000)]
+    have([site.serving(CONTENT, *drops, good)], tmp_path / "a", patience=Patience(attempts=1, pause_s=0.0))
+    for wrong in ({"attempts": 0}, {"silence_s": 0.0}, {"pause_s": -1.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}.* must"):
+            Patience(**wrong)  # type: ignore[arg-type]
+
+
 def test_nobody_there(tmp_path: Path, site: Site) -> None:
     refused(["http://127.0.0.1:9/a"], tmp_path / "a", "no_server", "refused")
 
