@@ -18,6 +18,7 @@ from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.hearing import Prepared, TokensFrom, heard_columns, prepare
 from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.measurement import ENCODER_STATES, ChainMeasurement, State, measure_linearised
+from empirical.jacobians.positional import POSITIONAL_FIELDS
 from empirical.recognition.transcribe import word_errors
 from empirical.speech.clips import Clip
 from empirical.speech.manifest import samples_sha256
@@ -34,6 +35,7 @@ LAYER_COLUMNS = (
     *("context_s", "residual", "converged", "block", "refusals"),
     *("context_frobenius", "context_frobenius_se", "context_share"),
     *("context_share_se", "context_effective_rank", "chain_error", "arrival", "arrival_converged"),
+    *POSITIONAL_FIELDS,
     *("hidden_rms_before", "hidden_rms", "products", "seconds"),
 )
 """Columns of the layers table, in order."""

@@ -18,7 +18,9 @@ Model = Annotated[
         "may be given again. Default: both organisms."
     ),
 ]
-Audio = Annotated[str | None, typer.Option(help="Directory of audio. Default: the bundled clips.")]
+Audio = Annotated[
+    str | None, typer.Option(help="Directory of audio, or a .jsonl or .tsv manifest. Default: the bundled clips.")
+]
 Limit = Annotated[int | None, typer.Option(help="Measure the first N usable clips.")]
 Out = Annotated[str | None, typer.Option(help="Run directory. Default: under runs/, named after the settings.")]
 Conditions = Annotated[str | None, typer.Option(help="Among clean,stretch,mix,noise. Default: all.")]
@@ -47,7 +49,7 @@ Device = Annotated[
 Nulls = Annotated[int | None, typer.Option(help="Draws of each null model, for models that ship none. Default: 0.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; the numbers do not depend on it. Default: 2 at most.")]
 Config = Annotated[Path | None, typer.Option(help="YAML file of these options; the command line wins.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="List the tasks, estimate time and disk, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List the tasks, estimate time, disk and memory, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Say the outcome as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing on stderr but errors.")]
 Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with the run that is in --out.")]
@@ -149,6 +151,11 @@ def _show_plan(plan: Any, *, as_json: bool) -> None:
             "quarantined": len(plan.inputs.quarantine),
             "estimated_seconds": plan.estimate.seconds,
             "estimated_disk_bytes": plan.estimate.disk_bytes,
+            "estimated_worker_memory_bytes": plan.estimate.memory_bytes,
+            "workers": plan.estimate.workers,
+            "free_memory_bytes": plan.estimate.free_bytes,
+            "warning": plan.estimate.warning,
+            "device": plan.inputs.device_name,
             "basis": plan.estimate.basis,
         }
         typer.echo(json.dumps(values, indent=2))
@@ -156,3 +163,5 @@ def _show_plan(plan: Any, *, as_json: bool) -> None:
     for task in waiting:
         typer.echo(task.id)
     typer.echo(f"-> {plan.directory}: {plan.estimate}")
+    if plan.estimate.warning is not None:
+        typer.echo(f"spi: warning: {plan.estimate.warning}", err=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bridge.running.inputs import ClipInput, Inputs, ModelInput
+from bridge.running.memory import worker_memory_bytes
 from bridge.running.store import Part
 from bridge.running.tasks import NullTask, Task
 
@@ -47,6 +48,9 @@ class Estimate:
         finished: how many are there already.
         seconds: wall time of the measuring, with the workers it has.
         disk_bytes: size of its records.
+        memory_bytes: largest resident memory of a worker (bridge.running.memory); 0 where nothing is left to do.
+        workers: how many there are.
+        free_bytes: memory that is left on the device, None where nothing tells.
         basis: what the seconds rest on.
     """
 
@@ -54,13 +58,30 @@ class Estimate:
     finished: int
     seconds: float
     disk_bytes: int
+    memory_bytes: int
+    workers: int
+    free_bytes: int | None
     basis: str
 
     def __str__(self) -> str:
         size = self.disk_bytes / 1e6
         return (
-            f"{self.tasks} tasks to measure, {self.finished} finished; measuring estimated at {duration(self.seconds)} "
-            f"and {size:.1f} MB ({self.basis})"
+            f"{self.tasks} tasks to measure, {self.finished} finished; measuring estimated at "
+            f"{duration(self.seconds)}, {size:.1f} MB on disk and {self.memory_bytes / 1e9:.1f} GB of memory a worker "
+            f"({self.basis})"
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """What is to be feared of the memory, or None. Nothing is refused: the estimate may be too large."""
+        needed = self.workers * self.memory_bytes
+        if self.free_bytes is None or needed <= self.free_bytes:
+            return None
+        most = self.free_bytes // self.memory_bytes
+        advice = f"--workers {most} would fit" if most >= 1 else "even one worker may run out of it"
+        return (
+            f"{self.workers} workers may need {needed / 1e9:.1f} GB of memory, and {self.free_bytes / 1e9:.1f} GB are "
+            f"free: {advice}; tasks that get none fail with the code out_of_memory, and the others go on"
         )
 
 
@@ -71,6 +92,9 @@ def estimate(
     finished: Mapping[str, Part],
     workers: int,
     speed: float,
+    *,
+    k: int = 8,
+    dtype: str = "float32",
 ) -> Estimate:
     """Cost of the tasks that are not finished.
 
@@ -81,6 +105,8 @@ def estimate(
         finished: parts that are there, by task id.
         workers: processes that share the work.
         speed: floating-point operations per second of one worker, by `matrix_speed`.
+        k: leading singular values of each Jacobian.
+        dtype: of the models.
     """
     models = {model.name: model for model in inputs.models}
     clips = {clip.name: clip for clip in inputs.clips}
@@ -89,7 +115,7 @@ def estimate(
         if task.id in finished:
             recorded[_kind(task)].append(finished[task.id].seconds)
     waiting = [task for task in [*tasks, *nulls] if task.id not in finished]
-    seconds, disk, by_record = 0.0, 0, 0
+    seconds, disk, by_record, memory = 0.0, 0, 0, 0
     for task in waiting:
         model = models[task.model]
         known = recorded.get(_kind(task))
@@ -100,11 +126,18 @@ def estimate(
             seconds += _seconds(model, operations(model, clips[task.clip], task.condition, task.state), speed)
         else:
             seconds += _NULL_CHAINS * _seconds(model, operations(model, inputs.clips[0], "clean", "position"), speed)
+        clip, condition, state = inputs.clips[0], "clean", "position"
+        if isinstance(task, Task):
+            clip, condition, state = clips[task.clip], task.condition, task.state
+        memory = max(memory, worker_memory_bytes(model, _tokens(model, clip, condition), state, k=k, dtype=dtype))
         disk += record_bytes(model, clips[task.clip], task.condition) if isinstance(task, Task) else 20_000
     basis = f"{speed / 1e9:.0f} GFLOP/s a worker, workers {workers}"
     if by_record:
         basis += f"; {by_record} tasks by the times of finished ones"
-    return Estimate(len(waiting), len(tasks) + len(nulls) - len(waiting), seconds / workers, disk, basis)
+    done = len(tasks) + len(nulls) - len(waiting)
+    return Estimate(
+        len(waiting), done, seconds / workers, disk, memory, min(workers, len(waiting)), inputs.free_bytes, basis
+    )
 
 
 def _seconds(model: ModelInput, work: float, speed: float) -> float:
@@ -125,9 +158,11 @@ def operations(model: ModelInput, clip: ClipInput, condition: str, state: str) -
     forward = encoder + model.decoder_layers * layer
     if state == "position":
         products = d * model.decoder_layers * (keys + 4 * positions * d)
-    else:
+    elif state == "sequence":
         products = 60 * model.decoder_layers * model.decoder_layers * layer
-    return float(2 * forward + products)
+    else:  # each product goes through all the layers below, over all frames
+        products = 60 * model.encoder_layers * encoder
+    return float(forward + products)
 
 
 def record_bytes(model: ModelInput, clip: ClipInput, condition: str) -> int:

@@ -44,6 +44,7 @@ class ModelInput:
         decoder_positions: most tokens that its decoder takes, prompt included.
         tokenizer_sha256: of its vocabulary.
         companion: directory given for a .pt file's tokenizer.
+        parameters: how many numbers its weights are.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelInput:
     decoder_positions: int = 448
     tokenizer_sha256: str = ""
     companion: str | None = None
+    parameters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Inputs:
         quarantine: files that did not pass the gate: path, code, detail, stage.
         device: type of the device that they are measured on.
         device_name: the device in words.
+        free_bytes: memory that was left there, where the system tells.
     """
 
     models: tuple[ModelInput, ...]
@@ -103,6 +106,7 @@ class Inputs:
     quarantine: tuple[dict[str, Any], ...]
     device: str = "cpu"
     device_name: str = "cpu"
+    free_bytes: int | None = None
 
 
 def worker_job(key: str, function: str, arguments: Mapping[str, Any]) -> Job:
@@ -154,7 +158,7 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
         codes = ", ".join(f"{code} {count}" for code, count in Counter(bad["code"] for bad in quarantine).items())
         raise NoUsableAudioError(f"no usable audio in {where}: {len(quarantine)} files were refused ({codes})")
     chosen = tuple(usable[: config.limit])
-    return Inputs(models, chosen, tuple(usable), tuple(quarantine), place["type"], place["name"])
+    return Inputs(models, chosen, tuple(usable), tuple(quarantine), place["type"], place["name"], place["free"])
 
 
 def _companions(references: Sequence[str], companion: str | None) -> dict[str, str | None]:

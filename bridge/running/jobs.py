@@ -67,11 +67,11 @@ def list_inputs(models: tuple[str, ...], audio: str | None) -> dict[str, Any]:
     }
 
 
-def import_libraries(device: str) -> dict[str, str]:
+def import_libraries(device: str) -> dict[str, Any]:
     """Imports what measuring needs, so that it is there when the first task comes.
 
     Returns:
-        type and name of the device that is to be used.
+        type and name of the device that is to be used, and the memory that is free there, or None.
 
     Raises:
         DeviceError: if there is no such device, or nothing can be measured on it.
@@ -79,9 +79,10 @@ def import_libraries(device: str) -> dict[str, str]:
     for name in ("empirical.task", "transformers.models.whisper.modeling_whisper"):
         importlib.import_module(name)
     from empirical.checkpoints.device import describe_device, resolve_device
+    from empirical.jacobians.operators import available_bytes
 
     found = resolve_device(device)
-    return {"type": found.type, "name": describe_device(found)}
+    return {"type": found.type, "name": describe_device(found), "free": available_bytes(found)}
 
 
 def inspect_model(reference: str, dtype: str, device: str, companion: str | None) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def inspect_model(reference: str, dtype: str, device: str, companion: str | None
 
     Returns:
         name, reference, sha256, d_model, encoder_layers, decoder_layers, heads, mels, vocabulary, positions,
-        window_s, notes, decoder_positions, tokenizer_sha256 and companion.
+        window_s, notes, decoder_positions, tokenizer_sha256, companion and parameters.
 
     Raises:
         CheckpointError: if it cannot be loaded; the message says why.
@@ -113,6 +114,7 @@ def inspect_model(reference: str, dtype: str, device: str, companion: str | None
         "decoder_positions": int(config.max_target_positions),
         "tokenizer_sha256": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
         "companion": companion,
+        "parameters": sum(weight.numel() for weight in checkpoint.model.parameters()),
     }
 
 
@@ -274,7 +276,16 @@ def _model(inputs: dict[str, Any], entry: dict[str, Any]) -> Checkpoint:
     found = _checkpoint(entry["reference"], inputs["dtype"], inputs["device"], entry["companion"])
     if found.sha256 != entry["sha256"]:
         raise ValueError(f"the weights of {entry['name']} changed while the run was at work")
+    _forward_error(entry["reference"], inputs["dtype"], inputs["device"], entry["companion"])
     return found
+
+
+@lru_cache(maxsize=4)
+def _forward_error(reference: str, dtype: str, device: str, companion: str | None) -> float:
+    """How far the pure function of the model at work is from the model, once a worker: before anything is measured."""
+    from empirical.recognition.forward import WhisperFunction, check_determinism
+
+    return check_determinism(WhisperFunction(_checkpoint(reference, dtype, device, companion).model))
 
 
 @lru_cache(maxsize=1)
@@ -334,6 +345,7 @@ def _stamp(inputs: dict[str, Any], model: dict[str, Any], clip: dict[str, Any] |
         "clip": None if clip is None else {"name": clip["name"], "sha256": clip["sha256"]},
         "seed": inputs["seed"],
         "device": inputs["device_name"],
+        "forward_error": _forward_error(model["reference"], inputs["dtype"], inputs["device"], model["companion"]),
         "threads": torch.get_num_threads(),
         "blas": provenance.blas(),
     }

@@ -131,6 +131,8 @@ def run(
                 outcomes.parts.update(plan.finished)
                 say(f"{_described(inputs)} -> {store.root}")
                 say(str(plan.estimate))
+                if plan.estimate.warning is not None:
+                    say(f"warning: {plan.estimate.warning}")
                 for path in unused_nulls(inputs):
                     say(f"{path} is unreadable or of other weights, and is not used; spi nulls makes it anew")
                 with watch.stage("measure"):
@@ -207,7 +209,7 @@ def _plan(pool: WorkerPool, store: RunStore, config: RunConfig, inputs: Inputs) 
     found = {task.id: store.finished(task.id) for task in [*tasks, *nulls]}
     finished = {identity: part for identity, part in found.items() if part is not None}
     speed = next(pool.run([Job("speed", "bridge.running.estimate:matrix_speed")])).value
-    cost = estimate(inputs, tasks, nulls, finished, pool.workers, speed)
+    cost = estimate(inputs, tasks, nulls, finished, pool.workers, speed, k=config.k, dtype=config.dtype)
     return Plan(store.root, inputs, tuple(tasks), tuple(nulls), finished, cost)
 
 

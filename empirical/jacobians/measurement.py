@@ -13,6 +13,7 @@ from torch import Tensor
 
 from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.context import ContextMeasurement, measure_context
+from empirical.jacobians.positional import positional_fields
 from empirical.jacobians.propagators import LayerMeasurement, measure_position_layers, measure_sequence_layers
 from empirical.recognition.transcribe import encoder_states as encode_features
 
@@ -87,6 +88,7 @@ class ChainMeasurement:
         `seconds` an equal part of the whole.
         """
         depth = len(self.layers)
+        positional = positional_fields(self.layers, self.width)
         shared = self.products - sum(context.products for context in self.contexts if context is not None)
         return [
             {
@@ -100,6 +102,7 @@ class ChainMeasurement:
                 "position": self.position,
                 "dtype": self.dtype,
                 **{name: getattr(layer, name) for name in _LAYER_FIELDS},
+                **positional[index],
                 **_context_fields(context),
                 "hidden_rms_before": self.hidden_rms[index],
                 "hidden_rms": self.hidden_rms[index + 1],
@@ -168,9 +171,9 @@ def measure_linearised(
     if state in WHOLE_STATES:
         position = None
     elif position is None:
-        position = _positions(chain) // 2 if state in ENCODER_STATES else -1
+        position = chain.positions // 2 if state in ENCODER_STATES else -1
     rows = chain.rows(position)
-    largest = min(chain.state_size(rows), _context_size(chain))
+    largest = min(chain.state_size(rows), chain.context_size)
     if not 1 <= k <= largest:
         raise ValueError(f"k must lie in [1, {largest}] for the {state} state of this model; got {k}")
     layers = measure_sequence_layers(chain, seed=seed) if position is None else measure_position_layers(chain, position)
@@ -188,7 +191,7 @@ def measure_linearised(
         tokens=tuple(int(token) for token in tokens),
         width=chain.width,
         dtype=str(chain.dtype).removeprefix("torch."),
-        positions=_positions(chain) if position is None else 1,
+        positions=chain.positions if position is None else 1,
         position=None if position is None else rows.start,
         layers=layers,
         contexts=[contexts.get(layer) for layer in range(1, chain.depth + 1)],
@@ -291,11 +294,3 @@ def measure_chain(
     return measure_decoder(
         checkpoint.model, states, tokens, state, k, depths=depths, seed=seed, memory_bytes=memory_bytes
     )
-
-
-def _positions(chain: Any) -> int:
-    return getattr(chain, "positions", None) or chain.tokens
-
-
-def _context_size(chain: Any) -> int:
-    return getattr(chain, "context_size", None) or chain.frames * chain.width

@@ -48,9 +48,9 @@ def list_inputs(models: tuple[str, ...], audio: str | None) -> dict[str, Any]:
     return {"models": list(models) or ["fake-a", "fake-b"], "clips": clips, "rejected": []}
 
 
-def import_libraries(device: str) -> dict[str, str]:
+def import_libraries(device: str) -> dict[str, Any]:
     """There are none."""
-    return {"type": "cpu", "name": "cpu"}
+    return {"type": "cpu", "name": "cpu", "free": None}
 
 
 def inspect_model(reference: str, dtype: str, device: str, companion: str | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from bridge.errors import EXIT_CODES, ExitCode
 HEAVY = ("torch", "jax", "pandas", "numpy", "scipy", "matplotlib", "transformers", "pyarrow", "xarray", "librosa")
 COMMANDS = (
     *("run", "measure", "sweep", "attack", "check", "stress", "nulls", "organism", "compare", "claims", "report"),
-    "doctor",
+    *("data", "rescore", "doctor"),
 )
 
 

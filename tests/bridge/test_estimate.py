@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bridge.running.config import make_config
@@ -15,6 +17,7 @@ from bridge.running.estimate import (
     record_bytes,
 )
 from bridge.running.inputs import ClipInput, Inputs, ModelInput
+from bridge.running.memory import worker_memory_bytes
 from bridge.running.store import Part
 from bridge.running.tasks import NullTask, make_tasks
 
@@ -80,3 +83,35 @@ def test_durations_are_said_in_the_unit_that_fits(seconds: float, said: str) -> 
 
 def test_it_is_called_an_estimate() -> None:
     assert "estimated" in str(estimate(INPUTS, TASKS, [], {}, 1, 1e9))
+
+
+LARGE = ModelInput("large-v3", "l", "22", 1280, 32, 32, 20, 128, 51866, 1500, 30.0, parameters=1_543_490_560)
+
+
+def test_memory_holds_at_least_what_must_be_there_at_once() -> None:
+    for state, context in (("position", 1500 * 1280), ("sequence", 1500 * 1280), ("frames", 128 * 3000)):
+        need = worker_memory_bytes(LARGE, 24, state, k=8, dtype="float32")
+        assert need > 4 * LARGE.parameters + 4 * 8 * context  # the weights, and the k right vectors
+        assert need < 40e9
+    position = worker_memory_bytes(LARGE, 24, "position", k=8, dtype="float32")
+    assert position < 20 * 2**30  # what issue 5 allows it
+    double = worker_memory_bytes(LARGE, 24, "position", k=8, dtype="float64")
+    assert position < double < 2 * position
+    assert worker_memory_bytes(LARGE, 24, "position", k=16, dtype="float32") > position
+    assert worker_memory_bytes(LARGE, 448, "sequence", k=8, dtype="float32") > worker_memory_bytes(
+        LARGE, 24, "sequence", k=8, dtype="float32"
+    )
+
+
+def test_a_run_needs_the_largest_task_of_each_worker_and_says_so_where_that_is_not_free() -> None:
+    inputs = Inputs((SMALL, LARGE), CLIPS, CLIPS, (), free_bytes=20 * 10**9)
+    tasks = make_tasks(["small", "large-v3"], ["c0"], make_config(None, {"sequence_clips": 0}))
+    found = estimate(inputs, tasks, [], {}, 2, 1e9, k=8)
+    one = worker_memory_bytes(LARGE, 14, "position", k=8, dtype="float32")
+    assert one <= found.memory_bytes < 1.05 * one  # a stretched clip has more tokens
+    assert found.warning is not None and "--workers 1 would fit" in found.warning
+    assert estimate(inputs, tasks[:1], [], {}, 2, 1e9).warning is None  # one task, of the small model
+    assert replace(found, free_bytes=10**9).warning is not None
+    assert "even one worker" in str(replace(found, free_bytes=10**9).warning)
+    assert replace(found, free_bytes=None).warning is None
+    assert estimate(inputs, [], [], {}, 2, 1e9).warning is None

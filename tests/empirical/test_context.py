@@ -10,6 +10,7 @@ import torch
 from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.context import measure_context
 from empirical.jacobians.measurement import measure_decoder
+from empirical.jacobians.positional import POSITIONAL_FIELDS
 from tests.empirical import jacobian_models as oracle
 
 TOKENS = [1, 7, 3, 22, 5]
@@ -77,7 +78,7 @@ COLUMNS = {
     *("state", "layer", "layers", "d_model", "tokens", "n_tokens", "dtype", "sigma", "gap", "bulk_gap"),
     *("bulk_gap_se", "alignment", "misalignment", "gain", "injection_along", "injection_across", "injection_norm"),
     *("propagator_residual", "propagator_converged", "injection_converged", "context_s", "residual", "converged"),
-    *("positions", "position", "block", "refusals"),
+    *("positions", "position", "block", "refusals", *POSITIONAL_FIELDS),
     *("context_frobenius", "context_frobenius_se", "context_share", "context_share_se", "context_effective_rank"),
     *("chain_error", "arrival", "arrival_converged", "hidden_rms_before", "hidden_rms", "products", "seconds"),
 }
@@ -123,6 +124,21 @@ def test_effective_rank_only_where_the_spectrum_is_known():
     assert 1.0 <= known["context_effective_rank"] <= 24.0
     assert math.isnan(unknown["context_effective_rank"])
     assert unknown["context_frobenius_se"] > 0.0
+
+
+@pytest.mark.parametrize("position", [None, -1])
+def test_some_depths_have_the_values_they_have_among_all(position):
+    model = oracle.small_whisper(torch.float64)
+    chain = DecoderChain(model, oracle.encoder_states(model), TOKENS)
+    whole = measure_context(chain, 3, position)
+    some = measure_context(chain, 3, position, [1, 3])
+    assert len(some) == 2
+    for one, two in zip([whole[0], whole[2]], some, strict=True):
+        assert torch.allclose(one.triplets.s, two.triplets.s, rtol=1e-8, atol=0)
+    assert measure_context(chain, 3, position, []) == []
+    for depths in ([0], [4], [2, 1], [2, 2]):
+        with pytest.raises(ValueError, match=r"depths must ascend within \[1, 3\]; got \["):
+            measure_context(chain, 3, position, depths)
 
 
 def test_bad_arguments_are_named():

@@ -1,0 +1,58 @@
+"""What a worker's memory will hold at its largest, said before a run starts and called an estimate.
+
+    libraries + 2 weights + encoder + chain + dense + vectors
+
+in the products' numbers of 4 or 8 bytes, but for what is float64 always. Term by term:
+
+libraries: torch, transformers and their working room, measured: 480 MB once imported, 100 to 130 MB more at work.
+weights: once as parameters and once as the file they are read from.
+encoder: one layer's attention weights over all S frames, H heads, and its softmax; the states themselves are small.
+chain: what the linearised layers keep. Decoder: keys, values and their likes, 4 S d a layer, attention over T tokens,
+    2 H T S. Encoder: attention weights, H S^2 a layer, up to 2 GiB; beyond it they are made again at each product.
+dense: at one position A and B B^T of every layer and of every block's product, float64; for the sequence the blocks'
+    running products while they fit in 512 MiB; of one frame the injection's d rows over the whole log-mel.
+vectors: p = 4 k + 10 directions of the context's size (S d, or mels x 2 S) that the iteration keeps, with room for
+    6 k more to finish; and on the state's side, R numbers long, two float64 matrices of p columns.
+
+What is too large for the vectors does not fail: the iteration keeps fewer and the record says how often that was.
+"""
+
+from __future__ import annotations
+
+from bridge.running.inputs import ModelInput
+
+LIBRARIES_BYTES = 600_000_000
+KEPT_ATTENTION_BYTES = 2 * 2**30
+DENSE_BYTES = 512 * 2**20
+
+
+def worker_memory_bytes(model: ModelInput, tokens: int, state: str, *, k: int, dtype: str) -> int:
+    """Largest resident memory of a worker that measures one task, bytes.
+
+    Args:
+        model: its dimensions.
+        tokens: T, decoder input ids.
+        state: of `STATES`.
+        k: leading singular values of each Jacobian.
+        dtype: "float32" or "float64".
+    """
+    number = 8 if dtype == "float64" else 4
+    d, frames, heads = model.d_model, model.positions, model.heads
+    encoder = state in ("frame", "frames")
+    depth = model.encoder_layers if encoder else model.decoder_layers
+    context = model.mels * 2 * frames if encoder else frames * d
+    rows = d * {"position": 1, "frame": 1, "sequence": tokens, "frames": frames}[state]
+    attention = heads * frames**2
+    if encoder:
+        kept = min(KEPT_ATTENTION_BYTES, depth * attention * number) + 8 * depth * frames * d * number
+    else:
+        kept = depth * (4 * frames * d + 2 * heads * tokens * frames) * number
+    dense = {
+        "position": 32 * depth * d * d,
+        "frame": 32 * depth * d * d + 2 * d * context * number,
+        "sequence": min(DENSE_BYTES, 8 * depth * (tokens * d) ** 2),
+        "frames": 0,
+    }[state]
+    directions = 4 * k + 10
+    vectors = (directions + 6 * k) * context * number + 16 * directions * rows
+    return LIBRARIES_BYTES + (2 * model.parameters + 2 * attention) * number + kept + dense + vectors
