@@ -72,6 +72,17 @@ def test_a_text_that_the_model_doubts_or_that_loops_is_not_fluent() -> None:
     assert of("book " * 6).fluent_unrelated is False and of("book " * 6).looping
 
 
+def test_thresholds_themselves_lie_where_the_rules_say() -> None:
+    half = of("one wolf", "two wolf")
+    assert half.errors.wer == 0.5 and half.wer_above_half is False
+    more = of("a cold river runs now now", "a cold river runs")
+    assert more.errors.insertion_rate == 0.5 and more.insertion_heavy is False
+    text = "my soldier opened every book quickly"
+    related = of(text).relatedness
+    assert related is not None and of(text, rules=Rules(unrelated=related.score)).fluent_unrelated is True
+    assert of(text, rules=Rules(unrelated=math.nextafter(related.score, 0.0))).fluent_unrelated is False
+
+
 def test_truncated_is_what_the_record_says() -> None:
     assert of(REFERENCE, truncated=True).truncated is True and of(REFERENCE).truncated is False
 
@@ -90,6 +101,7 @@ def test_what_the_speaker_repeats_is_no_loop_of_the_model() -> None:
     assert longest_loop(said) == Loop(1, 6, 5)
     assert made_up_by_looping(said, said).extra == 0 and not of(said, said).looping
     assert made_up_by_looping("no " * 12, said).extra == 11 - 5
+    assert longest_loop("x y x y a a a") == Loop(1, 3, 2)  # of equal ones the shorter block
     assert made_up_by_looping("one one one one one", None).extra == 4  # which the normaliser makes one number of
     with pytest.raises(ValueError, match="least_repeats must be at least 2; got 1"):
         longest_loop("a", least_repeats=1)

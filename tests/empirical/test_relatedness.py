@@ -57,6 +57,22 @@ def test_threshold_is_told_on_one_half_and_its_errors_on_the_other() -> None:
     assert relatedness("a red river runs", "a red river sits").score > found.threshold
 
 
+def test_each_number_comes_from_the_half_it_is_said_to() -> None:
+    """Two texts in each half, so that there is but one pair of foreign texts, whose score is the threshold."""
+    names = [f"clip-{index}" for index in range(24)]
+    first, second = (sorted(half) for half in halves(names, 5))
+    far, near = ("my cold boat", "the dog sings under it"), ("a red river runs", "a red river sits")
+    sample = [Told(name, text, text, 0.0) for name, text in zip(first, 6 * far, strict=True)]
+    # Accurate as they say, and yet of another text: every one is a false alarm.
+    sample += [Told(name, text, "zzz", 0.25) for name, text in zip(second, 6 * near, strict=True)]
+    sample += [Told(name, text, text, 0.3) for name, text in zip(second, 6 * near, strict=True)]
+    found = calibrate(sample, 5)
+    assert found.threshold == relatedness(*far).score < relatedness(*near).score
+    assert found.false_alarms.value == 1.0 and found.false_alarms.n == 12
+    # Of the second half's foreign pairs those of "zzz" lie below, those of its two texts above.
+    assert found.missed.value == 0.5 and found.pairs == 12 * 6 and found.missed.n == 24 * 6
+
+
 def test_calibration_depends_on_its_clips_and_not_on_their_order() -> None:
     sample = told(30, 2)
     assert calibrate(sample, 0) == calibrate(sample[::-1] + sample[:5], 0)
