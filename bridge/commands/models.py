@@ -110,6 +110,8 @@ def nulls(
     model: Annotated[str, typer.Option(help="As for spi measure.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
     audio: Annotated[Path | None, typer.Option(help="Directory of audio. Default: the bundled clips.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Clips, the first usable ones.")] = 2,
+    conditions: Annotated[str, typer.Option(help="Under which each is heard.")] = "clean,noise",
     draws: Annotated[int, typer.Option(min=1, help="Draws of each null model.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
@@ -141,16 +143,18 @@ def nulls(
 
     from empirical import ClipError, StressError, bundled_clips, scan_clips
     from empirical.checkpoints.checkpoint import CheckpointError
-    from empirical.hearing import check_tokens_from
-    from empirical.nulls import CLIPS, KINDS, Contexts, check_null_request, write_nulls
+    from empirical.hearing import check_request, check_tokens_from
+    from empirical.nulls import KINDS, Contexts, check_null_request, write_nulls
     from empirical.organism import list_organisms
     from empirical.recognition.reference import ReferenceTokensError
 
     chosen = KINDS if kinds is None else _listed(kinds)
+    heard = _listed(conditions)
     wanted, depths = cast("tuple[State, ...]", _listed(states)), cast("Contexts | None", contexts)
     try:
         check_null_request(chosen, wanted, depths)
         check_tokens_from(tokens)
+        check_request(heard, wanted)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     # Before the measuring, which takes minutes, and not after it.
@@ -164,7 +168,7 @@ def nulls(
     bundled = {one.name: one.path for one in list_organisms()}
     reference = model if Path(model).exists() else bundled.get(model, model)
     try:
-        clips = _first_usable(bundled_clips() if audio is None else scan_clips(audio).clips, CLIPS)
+        clips = _first_usable(bundled_clips() if audio is None else scan_clips(audio).clips, limit)
         with tqdm(desc="null models", unit="model", file=sys.stderr, disable=True if quiet else None) as bar:
 
             def advance(done: int, total: int) -> None:
@@ -178,6 +182,7 @@ def nulls(
                 draws,
                 seed,
                 dtype=dtype,
+                conditions=heard,
                 kinds=chosen,
                 states=wanted,
                 contexts=depths,

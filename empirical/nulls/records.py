@@ -15,7 +15,7 @@ import torch
 from empirical.checkpoints.checkpoint import load_checkpoint
 from empirical.hearing import TokensFrom
 from empirical.jacobians.measurement import State
-from empirical.nulls.inputs import CONDITIONS, null_inputs
+from empirical.nulls.inputs import CLIPS, CONDITIONS, null_inputs
 from empirical.nulls.measuring import Contexts, measure_nulls
 from empirical.nulls.models import KINDS
 from empirical.speech.clips import Clip, bundled_clips
@@ -75,7 +75,15 @@ def write_nulls(
             clips,
             Path(out).name,
             {"draws": draws, "seed": seed, "dtype": dtype}
-            | _changed(kinds=kinds, states=states, contexts=contexts, tokens=tokens, max_tokens=max_tokens),
+            | _changed(
+                limit=len(clips),
+                conditions=tuple(conditions),
+                kinds=tuple(kinds),
+                states=tuple(states),
+                contexts=contexts,
+                tokens=tokens,
+                max_tokens=max_tokens,
+            ),
         ),
     }
     target = Path(out)
@@ -89,8 +97,8 @@ def write_nulls(
 
 def _changed(**given: Any) -> dict[str, Any]:
     """Options that are not as they are by default, as the command line takes them."""
-    default = {"kinds": KINDS, "states": ("position",), "contexts": None, "tokens": "own", "max_tokens": None}
-    changed = {name: value for name, value in given.items() if value is not None and value != default[name]}
+    default = {"limit": CLIPS, "conditions": CONDITIONS, "kinds": KINDS, "states": ("position",), "tokens": "own"}
+    changed = {name: value for name, value in given.items() if value is not None and value != default.get(name)}
     return {name: value if isinstance(value, (str, int)) else ",".join(value) for name, value in changed.items()}
 
 

@@ -210,7 +210,7 @@ def test_written_nulls_are_small_and_say_where_they_come_from(directory: Path, a
     assert provenance["kinds"] == list(KINDS) and provenance["states"] == ["position"]
     assert provenance["draws"] == 1 and provenance["seed"] == 2
     assert provenance["command"] == (
-        "spi nulls --model tiny --out nulls.parquet --audio DIR --draws 1 --seed 2 --dtype float32"
+        "spi nulls --model tiny --out nulls.parquet --audio DIR --draws 1 --seed 2 --dtype float32 --limit 1"
     )
     assert str(tmp_path) not in str(schema.metadata)
     assert [path.name for path in out.parent.iterdir()] == ["nulls.parquet"]
