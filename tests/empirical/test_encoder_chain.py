@@ -8,8 +8,10 @@ from transformers import WhisperForConditionalGeneration
 
 from empirical.jacobians import self_attention
 from empirical.jacobians.chain import DecoderChain, LinearisationError
+from empirical.jacobians.context import measure_context
 from empirical.jacobians.encoder_chain import EncoderChain, middle_frame
 from empirical.jacobians.operators import NonFiniteError
+from empirical.jacobians.propagators import measure_position_layers, measure_sequence_layers
 from empirical.jacobians.protocol import Chain
 from tests.empirical import jacobian_models as oracle
 
@@ -145,6 +147,39 @@ def test_products_do_not_depend_on_slabs_and_groups(monkeypatch):
             found = operator.matmat(x), operator.rmatmat(y)
         for ours, theirs in zip(found, wanted, strict=True):
             assert relative(ours, theirs) < EXACT
+
+
+@pytest.mark.parametrize("frame", [None, 4])
+def test_what_is_measured_of_it_equals_dense_autograd(frame):
+    chain, model, features = chain_of()
+    held = chain.rows(frame)
+    rows = torch.arange(FRAMES * WIDTH).view(FRAMES, WIDTH)[held].flatten()
+    for layer, context in enumerate(measure_context(chain, 5, frame), start=1):
+        s = torch.linalg.svdvals(oracle.encoder_jacobian(model, features, layer)[rows])
+        assert bool(context.triplets.converged.all())
+        torch.testing.assert_close(context.triplets.s, s[:5], rtol=1e-8, atol=0)
+        if frame is None or layer == 1:  # (T2) is exact there
+            assert context.chain_error < EXACT
+        else:
+            assert context.chain_error > 1e-3
+    layers = measure_sequence_layers(chain) if frame is None else measure_position_layers(chain, frame)
+    stem = oracle.encoder_jacobian(model, features, 0)
+    before = None
+    arriving = torch.eye(len(rows), dtype=torch.float64)
+    for layer in range(DEPTH, 0, -1):
+        whole = oracle.encoder_layer_jacobian(model, chain.hidden[layer - 1], layer)
+        own = whole[rows][:, rows]
+        u, s, vh = torch.linalg.svd(own)
+        measured = layers[layer - 1]
+        assert measured.sigma == pytest.approx(float(s[0]), rel=1e-8)
+        assert measured.gap == pytest.approx(float(s[1] / s[0]), rel=1e-7)
+        injection = whole[rows] @ stem if layer == 1 else torch.zeros((len(rows), features.numel())).double()
+        assert measured.injection_norm == pytest.approx(float(torch.linalg.matrix_norm(injection, 2)), rel=1e-7)
+        assert measured.injection_along == pytest.approx(float((u[:, 0] @ injection).norm()), rel=1e-6)
+        assert measured.arrival == pytest.approx(float(torch.linalg.matrix_norm(arriving @ injection, 2)), rel=1e-7)
+        if before is not None:
+            assert layers[layer].alignment == pytest.approx(abs(float(before @ u[:, 0])), abs=1e-7)
+        before, arriving = vh[0], arriving @ own
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, EXACT)])
