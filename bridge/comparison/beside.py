@@ -37,10 +37,13 @@ def beside_nulls(table: pd.DataFrame, layers: pd.DataFrame, nulls: pd.DataFrame 
     Returns:
         The table with gap_KIND_low, gap_KIND_high and alignment_KIND_q95 of each of NULL_KINDS (NaN where it was not
         measured), alignment_directions_mean, _rms and _q95 of random directions in the state's dimension (T22; NaN at
-        layer 1), and alignment_above: the nulls whose quantile the alignment exceeds, None where it has no value.
+        layer 1), alignment_positions_rms and _q95 of directions turned inside each position alone (T35; medians over
+        clips, NaN at one position, where that is (T22), and in old records), alignment_positions_beyond and _n: on how
+        many clips, of how many, the alignment has a chance below 0.05 under that law, and alignment_above: the nulls
+        whose quantile the alignment exceeds, None where it has no value.
     """
-    law = random_directions(layers)
-    table = table.merge(law, on=["model", "state", "condition", "layer"], how="left")
+    for law in (random_directions(layers), positions_kept(layers)):
+        table = table.merge(law, on=["model", "state", "condition", "layer"], how="left")
     for kind in NULL_KINDS:
         rows = layers.iloc[:0] if nulls is None else nulls[nulls["null"] == kind]
         grouped = rows.groupby(_CELL)
@@ -59,6 +62,7 @@ def beside_nulls(table: pd.DataFrame, layers: pd.DataFrame, nulls: pd.DataFrame 
         )
     limits = {word: table[f"alignment_{kind}_q95"] for kind, word in NULL_KINDS.items()}
     limits["directions"] = table["alignment_directions_q95"]
+    limits["positions"] = table["alignment_positions_q95"]
     return table.assign(alignment_above=_above(table["alignment"], limits))
 
 
@@ -93,6 +97,40 @@ def random_directions(layers: pd.DataFrame) -> pd.DataFrame:
     # The first layer has none before it to be aligned with.
     medians.loc[medians["layer"] < 2, list(columns)] = np.nan
     return medians
+
+
+def positions_kept(layers: pd.DataFrame) -> pd.DataFrame:
+    """What alignments are where each singular vector's energy by position is kept and its directions are not (T35).
+
+    Args:
+        layers: measured rows; old ones lack the law's columns.
+
+    Returns:
+        model, state, condition, layer, and alignment_positions_rms, _q95 (medians over clips), _beyond and _n (clips
+        whose alignment the law gives a chance below 1 - LEVEL, and clips that have one); NaN and 0 where it says
+        nothing new: at layer 1, and in states of one position.
+    """
+    keys = ["model", "state", "condition", "layer"]
+    several = layers["state"].isin(("sequence", "frames"))
+    blank = pd.Series(np.nan, index=layers.index)
+    law = {name: layers.get(f"alignment_positional_{name}", blank) for name in ("rms", "q95", "chance")}
+    found = {name: column.where(several).astype(float) for name, column in law.items()}
+    grouped = (
+        layers[keys]
+        .assign(
+            alignment_positions_rms=found["rms"],
+            alignment_positions_q95=found["q95"],
+            alignment_positions_beyond=(found["chance"] < 1 - LEVEL).astype(int),
+            alignment_positions_n=found["chance"].notna().astype(int),
+        )
+        .groupby(keys, sort=False)
+    )
+    return grouped.agg(
+        alignment_positions_rms=("alignment_positions_rms", "median"),
+        alignment_positions_q95=("alignment_positions_q95", "median"),
+        alignment_positions_beyond=("alignment_positions_beyond", "sum"),
+        alignment_positions_n=("alignment_positions_n", "sum"),
+    ).reset_index()
 
 
 def _above(alignment: pd.Series, limits: dict[str, pd.Series]) -> pd.Series:

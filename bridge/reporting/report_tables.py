@@ -332,6 +332,10 @@ def layer_nulls(analysis: Analysis) -> Table:
                 number(row["alignment"], 2),
                 *(number(row[f"alignment_{kind}_q95"], 2) for kind in NULL_KINDS),
                 *(number(row[f"alignment_directions_{name}"], 2) for name in ("mean", "rms", "q95")),
+                number(row["alignment_positions_q95"], 2),
+                f"{row['alignment_positions_beyond']} of {row['alignment_positions_n']}"
+                if row["alignment_positions_n"]
+                else NOTHING,
                 NOTHING if above is None else ", ".join(above) or "none",
             ]
         )
@@ -339,7 +343,7 @@ def layer_nulls(analysis: Analysis) -> Table:
         "model", "state", "condition", "layer", "clips",
         "ξ", *(f"ξ, null of {word}" for word in NULL_KINDS.values()),
         "κ", *(f"κ, null of {word}" for word in NULL_KINDS.values()),
-        "κ, directions: mean", "r.m.s.", "95 %", "κ is above",
+        "κ, directions: mean", "r.m.s.", "95 %", "positions kept: 95 %", "clips beyond", "κ is above",
     ]  # fmt: skip
     return Table(
         "Gap and alignment beside their nulls: medians over clips; of a null's gaps the middle 95 %, of its alignments "
@@ -347,11 +351,13 @@ def layer_nulls(analysis: Analysis) -> Table:
         "matrix of the decoder's layers, their singular values kept; of order: the layers permuted; of directions: u "
         "and v at random in the state's dimension, σ and ξ kept, which is exact (T22) and says nothing of ξ. One "
         "layer in twenty is above a null by chance. In the sequence state a direction may lie on few positions, which "
-        "two layers share or do not, so that untrained ones align more than this law says, or hardly at all: there the "
-        "null models judge, and not the law.",
+        "two layers share or do not, so that untrained ones align more than this law says, or hardly at all. Positions "
+        "kept: the law of directions turned inside each position alone (T35), median over clips of its 95 % quantile, "
+        "and how many clips' own alignments it gives a chance below 0.05; above the one and within the other, it is "
+        "positions that two layers share and not directions.",
         headers,
         rows,
-        [False] * 3 + [True] * 13 + [False],
+        [False] * 3 + [True] * 15 + [False],
     )
 
 
