@@ -87,12 +87,20 @@ def rescore(directory: str | Path, rules: Rules | None = None) -> Rescored:
         raise ConfigError(f"{path} is missing: {root} holds no records yet")
     try:
         with RunStore(root, settings).lock():
-            return _rescore(root, path, rules, seed)
+            return rescore_records(root, rules, seed)
     except OSError as error:
         raise OtherSettingsError(f"{root} cannot be written: {error.strerror or error}") from error
 
 
-def _rescore(root: Path, path: Path, rules: Rules | None, seed: int) -> Rescored:
+def rescore_records(root: Path, rules: Rules | None, seed: int) -> Rescored:
+    """As `rescore`, for a caller that holds the run's lock.
+
+    Args:
+        root: the run.
+        rules: as of `rescore`.
+        seed: of the halves and the resampling.
+    """
+    path = root / "records" / "clips.parquet"
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read().replace_schema_metadata(None)
         provenance = read_provenance(path)
