@@ -163,12 +163,14 @@ class LinearOperator:
         v = torch.randn((self.shape[1], 1), generator=generator, dtype=torch.float64).to(self.device, self.dtype)
         pushed = self.matmat(v)[:, 0].double()
         size = torch.linalg.vector_norm(pushed)
+        if float(size) == 0.0:
+            return 0.0
         aside = torch.randn(self.shape[0], generator=generator, dtype=torch.float64).to(self.device)
-        u = pushed / size if float(size) > 0.0 else torch.zeros_like(aside)
-        u = (u + aside / torch.linalg.vector_norm(aside)).to(self.dtype).double()
+        # Unequal parts: in one dimension they would otherwise cancel.
+        u = (pushed / size + 0.5 * aside / torch.linalg.vector_norm(aside)).to(self.dtype).double()
         pulled = self.rmatmat(u[:, None])[:, 0].double()
-        gap = float((pushed @ u - v[:, 0].double() @ pulled).abs())
-        return gap / float(size * torch.linalg.vector_norm(u)) if float(size) > 0.0 else 0.0
+        gap = (pushed @ u - v[:, 0].double() @ pulled).abs()
+        return float(gap / (size * torch.linalg.vector_norm(u)))
 
     def require_adjoint(self, name: str, tolerance: float, seed: int = 0) -> None:
         """Refuse an operator whose products are not each other's adjoints.

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.context import measure_context
+from empirical.jacobians.encoder_chain import EncoderChain
 from empirical.jacobians.krylov import leading_triplets
+from empirical.jacobians.operators import AdjointError
+from empirical.jacobians.pieces import FeedForward
 from empirical.jacobians.propagators import measure_position_layers, measure_sequence_layers
 from tests.empirical import jacobian_models as oracle
 
@@ -119,3 +123,47 @@ def test_values_stay_in_the_ranges_the_records_demand():
     names = ("sigma", "gap", "alignment", "injection_along", "injection_across", "misalignment", "bulk_gap")
     parameters = ChainParameters(**{name: [getattr(layer, name) for layer in layers] for name in names})
     assert parameters.depth == 3
+
+
+@pytest.mark.parametrize("state", ["position", "sequence"])
+def test_without_injections_all_else_is_the_same(state):
+    chain, _ = dense(state)
+    measure = measure_position_layers if state == "position" else measure_sequence_layers
+    whole, alone = measure(chain), measure(chain, injections=False)
+    names = ("sigma", "gap", "bulk_gap", "alignment", "misalignment", "gain", "propagator_converged")
+    for one, two in zip(whole, alone, strict=True):
+        assert [repr(getattr(one, name)) for name in names] == [repr(getattr(two, name)) for name in names]
+        assert torch.equal(one.u, two.u)
+        unknown = (two.injection_along, two.injection_across, two.injection_norm, two.arrival)
+        assert all(math.isnan(value) for value in unknown)
+        assert not two.injection_converged and not two.arrival_converged
+
+
+@pytest.mark.parametrize("state", ["position", "sequence"])
+def test_an_injection_that_is_zero_is_0_and_takes_no_product(state):
+    model = oracle.small_whisper(torch.float64, encoder_depth=3)
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn((8, 18), generator=generator, dtype=torch.float64)
+    chain = EncoderChain(model, features)
+    layers = measure_position_layers(chain, 4) if state == "position" else measure_sequence_layers(chain)
+    assert layers[0].injection_norm > 0.0 and layers[0].arrival > 0.0
+    for layer in layers[1:]:
+        known = (layer.injection_along, layer.injection_across, layer.injection_norm, layer.arrival)
+        assert known == (0.0, 0.0, 0.0, 0.0)
+        assert layer.injection_converged and layer.arrival_converged
+        assert layer.sigma > 0.0 and 0.0 <= layer.alignment <= 1.0
+    if state == "sequence":
+        # P_{L:2} B_1 is J_L where nothing else is injected.
+        (last,) = measure_context(chain, 1, None, [chain.depth])
+        assert math.isclose(layers[0].arrival, float(last.triplets.s[0]), rel_tol=1e-7)
+
+
+@pytest.mark.parametrize("measure", [measure_sequence_layers, lambda chain: measure_context(chain, 2)])
+def test_forward_and_reverse_products_that_do_not_belong_together_are_refused(measure, monkeypatch):
+    model = oracle.small_whisper(torch.float64)
+    chain = DecoderChain(model, oracle.encoder_states(model), TOKENS)
+    pull = FeedForward.pull
+    last = chain.layers[-1].feed_forward
+    monkeypatch.setattr(FeedForward, "pull", lambda self, *args: (1.0 + 1e-3 * (self is last)) * pull(self, *args))
+    with pytest.raises(AdjointError, match=r"layer 3 must be adjoint to .*; got a gap of"):
+        measure(chain)
