@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
 _GROUP_BYTES = 16 * 2**20
-SAMPLES_PER_FRAME = 320
-"""Audio samples (16 kHz) a frame of the encoder advances: a hop of 160, and a convolution of stride 2."""
 
 
 class EncoderChain(LayerChain):
@@ -194,19 +192,6 @@ class EncoderChain(LayerChain):
             out.zero_()
 
         return self._operator((self.state_size(self.rows(position)), self.context_size), zero, zero)
-
-
-def middle_frame(samples: int, frames: int) -> int:
-    """The encoder frame in the middle of a clip's own audio, the padding of the window left out.
-
-    Args:
-        samples: of the clip at 16 kHz, at least 1; what the window cuts off does not count.
-        frames: S of the model's window.
-    """
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1; got {samples}")
-    own = min(frames, -(-samples // SAMPLES_PER_FRAME))
-    return (own - 1) // 2
 
 
 class _Enough(Exception):

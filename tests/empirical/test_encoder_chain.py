@@ -9,7 +9,7 @@ from transformers import WhisperForConditionalGeneration
 from empirical.jacobians import self_attention
 from empirical.jacobians.chain import DecoderChain, LinearisationError
 from empirical.jacobians.context import measure_context
-from empirical.jacobians.encoder_chain import EncoderChain, middle_frame
+from empirical.jacobians.encoder_chain import EncoderChain
 from empirical.jacobians.operators import NonFiniteError
 from empirical.jacobians.propagators import measure_position_layers, measure_sequence_layers
 from empirical.jacobians.protocol import Chain
@@ -270,12 +270,3 @@ def test_bad_arguments_are_named():
         chain.context_jacobian(1, 7)
     with pytest.raises(ValueError, match="1 <= first <= last <= 3"):
         chain.block_injection(3, 2)
-
-
-@pytest.mark.parametrize(
-    ("samples", "frame"), [(1, 0), (320, 0), (641, 1), (16_000, 24), (480_000, 749), (9_999_999, 749)]
-)
-def test_middle_frame_is_of_the_clips_own_audio(samples, frame):
-    assert middle_frame(samples, 1500) == frame
-    with pytest.raises(ValueError, match="samples must be at least 1"):
-        middle_frame(0, 1500)
