@@ -26,6 +26,9 @@ MIN_CLIPS = 5
 FOREIGN = 8
 """Other clips' references that each transcript is held against, at most."""
 
+PAIRS = 4000
+"""Pairs of a half beyond which a transcript is held against fewer, but at least one: enough for a quantile of 95 %."""
+
 ACCURATE_WER = 0.25
 """Word error rate up to which a transcript is surely of its clip; the rule's false alarms are counted on these."""
 
@@ -143,8 +146,8 @@ def halves(clips: Iterable[str], seed: int) -> tuple[frozenset[str], frozenset[s
 def calibrate(told: Sequence[Told], seed: int) -> Calibration:
     """The threshold from the first of the `halves`, its errors on the second.
 
-    Foreign references are those of other clips of the same half with another text, `FOREIGN` of them a transcript,
-    drawn by `seed` and the transcript.
+    Foreign references are those of other clips of the same half with another text, `FOREIGN` of them a transcript
+    (fewer above `PAIRS`), drawn by `seed` and the transcript.
 
     Args:
         told: transcripts of one model, under all conditions; empty ones and those without reference are left out, and
@@ -194,11 +197,12 @@ def share(count: int, n: int, independent: int | None = None) -> Share:
 def _foreign_scores(side: list[Told], seed: int) -> list[float]:
     references = sorted({(one.clip, one.reference) for one in side})
     scores = []
+    each = max(1, min(FOREIGN, PAIRS // len(side)))
     for one in side:
         others = [text for clip, text in references if clip != one.clip and text != one.reference]
         key = hashlib.sha256("\0".join((str(seed), *_order(one)[:3])).encode()).digest()
         rng = np.random.default_rng(list(key))
-        for place in rng.permutation(len(others))[:FOREIGN]:
+        for place in rng.permutation(len(others))[:each]:
             scores.append(relatedness(others[place], one.transcript).score)
     return scores
 
