@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 class LinearisedLayer:
     """A Whisper decoder layer at a point: its value there and products with its derivative.
 
+    Memory: S d + H T S + T d (d/H + H) numbers in the main: 21 MB a layer at large-v3's dimensions in float32 and 24
+    tokens, 0.7 GB for its 32. No weight is copied.
+
     Args:
         layer: a `WhisperDecoderLayer` in eval mode; its submodules' weights are read, never changed.
         x: residual stream before the layer, (T, d).

@@ -20,13 +20,14 @@ def small_whisper(
     heads: int = 2,
     frames: int = 9,
     encoder_depth: int = 1,
+    mels: int = 8,
     attention: str = "eager",
     seed: int = 0,
 ) -> WhisperForConditionalGeneration:
     """A Whisper whose weights are large enough that attention is peaked and every nonlinearity matters."""
     config = WhisperConfig(
         vocab_size=30,
-        num_mel_bins=8,
+        num_mel_bins=mels,
         d_model=width,
         encoder_layers=encoder_depth,
         decoder_layers=depth,

@@ -218,6 +218,30 @@ def test_products_are_counted_by_layer_and_direction_and_zeros_cost_none():
     assert chain.products == 4 * 3 + 5
 
 
+def test_a_model_whose_weights_want_gradients_keeps_no_graph():
+    model = whisper(seed=31)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    try:
+        features = oracle.mel_features(model)
+        chains: list[Chain] = [
+            EncoderChain(model, features),
+            DecoderChain(model, oracle.encoder_states(model), [1, 7, 3]),
+        ]
+        for chain in chains:
+            assert not any(state.requires_grad for state in chain.hidden)
+            operator = chain.context_jacobian(1)
+            ones = torch.ones((operator.shape[0], 2), dtype=torch.float64)
+            assert not operator.rmatmat(ones).requires_grad
+            assert not operator.matmat(operator.rmatmat(ones)).requires_grad
+            assert not any(block.requires_grad for block in chain.position_blocks(1, 2))
+            assert not chain.autograd_pull(1, ones[:, 0]).requires_grad
+        assert all(parameter.grad is None for parameter in model.parameters())
+    finally:
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+
+
 def test_a_weight_that_is_not_finite_is_named_with_its_layer():
     name, values = "layers.1.fc2.weight", 2 * WIDTH * WIDTH
     builders = {

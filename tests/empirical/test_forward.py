@@ -27,14 +27,20 @@ def bound_of(model: WhisperForConditionalGeneration) -> float:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
-    ("width", "heads", "encoder_depth", "depth", "frames", "tokens"),
-    [(8, 1, 1, 1, 3, 1), (12, 2, 3, 1, 9, 5), (12, 6, 1, 4, 10, 16), (64, 4, 2, 2, 31, 2), (40, 5, 2, 3, 50, 9)],
+    ("width", "heads", "encoder_depth", "depth", "frames", "mels", "tokens"),
+    [
+        (8, 1, 1, 1, 3, 1, 1),
+        (12, 2, 3, 1, 9, 8, 5),
+        (12, 6, 1, 4, 10, 5, 16),
+        (64, 4, 2, 2, 31, 80, 2),
+        (40, 5, 2, 3, 50, 128, 9),
+    ],
 )
 def test_logits_equal_the_models_own_by_each_attention(
-    attention, dtype, width, heads, encoder_depth, depth, frames, tokens
+    attention, dtype, width, heads, encoder_depth, depth, frames, mels, tokens
 ):
     sizes = {"width": width, "heads": heads, "encoder_depth": encoder_depth, "depth": depth, "frames": frames}
-    model = oracle.small_whisper(dtype, **sizes, attention=attention)
+    model = oracle.small_whisper(dtype, **sizes, mels=mels, attention=attention)
     features = oracle.mel_features(model)[None].repeat(3, 1, 1)
     features[1:] *= -0.5
     ids = torch.randint(0, 30, (3, tokens), generator=torch.Generator().manual_seed(tokens))
