@@ -25,6 +25,7 @@ SUBSPACE_COLUMNS = (
     *("tokens", "n_tokens", "tokens_from", "transcript", "truncated", "dtype"),
     *("overlap", "cosines", "largest_cosine", "smallest_cosine", "null_overlap", "null_overlap_sd"),
     *("null_overlap_high", "null_largest_cosine_high", "chance"),
+    *("kept_overlap", "kept_overlap_high", "kept_chance"),
     *("boundary_gap", "boundary_gap_before", "residual", "converged"),
 )
 """Columns of the subspaces table, in order."""

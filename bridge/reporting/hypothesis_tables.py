@@ -117,6 +117,8 @@ def subspaces(analysis: Analysis) -> Table | None:
                 number(row["null_overlap_high"], 2),
                 number(row["over_chance"], 2),
                 f"{int(row['above'])} of {n}",
+                number(row["kept_overlap"], 2),
+                NOTHING if pd.isna(row["kept_overlap"]) else f"{int(row['above_kept'])} of {n}",
                 number(row["boundary_gap"], 2),
             ]
         )
@@ -124,12 +126,13 @@ def subspaces(analysis: Analysis) -> Table | None:
         "Alignment of leading subspaces (T25): the share of the r leading right directions of a layer that lies in the "
         "r leading left ones of the layer before; r = 1 is κ². Median and quartiles over layers 2..L and clips. "
         "Chance: two independent uniform spaces of the state, exact in the mean (r / D); one pair in twenty is above "
-        "its 95 % by chance, and in the sequence state, where directions lie on few positions, more or hardly any. "
+        "its 95 % by chance. Positions kept: chance where each space keeps its energy by position (T35), which judges "
+        "in the sequence state, where directions lie on few positions. "
         "Boundary gap: σ_{r+1} / σ_r, the larger of both layers'; near 1 the space itself is one choice of many.",
         ["model", "state", "condition", "r", "pairs", "overlap (quartiles)", "chance", "chance 95 %", "× chance",
-         "above 95 %", "boundary gap"],
+         "above 95 %", "positions kept", "above its 95 %", "boundary gap"],
         rows,
-        [False] * 3 + [True] * 8,
+        [False] * 3 + [True] * 10,
     )  # fmt: skip
 
 
@@ -145,6 +148,9 @@ def subspaces_by_layer(analysis: Analysis) -> Table | None:
             number(row["null_overlap"], 2),
             number(row["null_overlap_high"], 2),
             f"{int(row['above'])} of {int(row['n'])}",
+            number(row["kept_overlap"], 2),
+            number(row["kept_overlap_high"], 2),
+            NOTHING if pd.isna(row["kept_overlap"]) else f"{int(row['above_kept'])} of {int(row['n'])}",
             f"{fixed(row['largest_cosine'], 2)} to {fixed(row['smallest_cosine'], 2)}",
             number(row["boundary_gap_before"], 2),
             number(row["boundary_gap"], 2),
@@ -153,14 +159,14 @@ def subspaces_by_layer(analysis: Analysis) -> Table | None:
     ]
     headers = [
         "model", "state", "condition", "layer", "r", "clips", "unconverged", "overlap", "chance", "chance 95 %",
-        "above 95 %", "cosines", "boundary gap, layer before", "boundary gap",
+        "above 95 %", "positions kept", "95 %", "above", "cosines", "boundary gap, layer before", "boundary gap",
     ]  # fmt: skip
     return Table(
         "Leading subspaces by layer: medians over clips; cosines: the largest and the smallest of the principal "
         "angles.",
         headers,
         rows,
-        [False] * 3 + [True] * 11,
+        [False] * 3 + [True] * 14,
     )
 
 

@@ -156,7 +156,8 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
             "subspaces",
             "How much of its leading directions a layer hands to the next",
             "Where ξ is near 1, one direction is an arbitrary choice and κ says little; the r leading ones together "
-            "say more. 1 would be a space handed on whole. The grey lines are what two random spaces share.",
+            "say more. 1 would be a space handed on whole. The grey lines are what two random spaces share; the dashed "
+            "one is the same for spaces that keep their energy by position, which judges in the sequence state.",
             lambda narrow: figures.subspace_overlaps(overlaps, run.models, narrow=narrow),
         )
     easel.add(

@@ -12,8 +12,9 @@ uniform r-dimensional subspaces of the same D-dimensional state: overlap has mea
 2 (D - r)^2 / (D^2 (D - 1) (D + 2)) exactly, and its quantiles are sampled from the exact law.
 
 It is the null of nothing but the dimension. For the sequence, whose state is T positions side by side, singular vectors
-keep to a few positions each, and overlaps fall below or rise above this null for that alone: there a model of random
-weights (`empirical.nulls`) is the null to hold them against. At one position random weights follow this law.
+keep to a few positions each, and overlaps fall below or rise above this null for that alone: there a second one keeps
+each space's energy by position and turns the directions inside every position (T35). At one position random weights
+follow this law, and both nulls are one.
 
 A leading subspace has a gap of its own, sigma_{r+1} / sigma_r; where that is near 1 the r-th direction is as arbitrary
 as u was, and it stands beside every angle.
@@ -34,9 +35,11 @@ from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.krylov import leading_triplets
 from empirical.jacobians.operators import require_finite
 from empirical.jacobians.random_subspaces import random_subspaces
+from observables.positional import positional_subspaces
 
 RANKS = (1, 2, 4, 8)
 NULL_LEVEL = 0.95
+_KEPT_DRAWS = 500  # its law depends on the two spaces, so that each pair has samples of its own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +110,21 @@ def principal_cosines(right: Tensor, left: Tensor) -> Tensor:
     return torch.linalg.svdvals(right.T @ left).clamp_max(1.0)
 
 
+def _kept(
+    own: LeadingSpaces, before: LeadingSpaces, rank: int, overlap: float, width: int | None, seed: int
+) -> dict[str, float]:
+    """The null that keeps each space's energy by position (T35): its mean, its 95 % quantile, and the overlap's chance.
+
+    NaN at one position (width None), where it is the null of uniform spaces, and where there is no overlap.
+    """
+    names = ("kept_overlap", "kept_overlap_high", "kept_chance")
+    if width is None or rank > width or math.isnan(overlap):
+        return dict.fromkeys(names, math.nan)
+    v, u = (frame[:, :rank].double().cpu().numpy() for frame in (own.v, before.u))
+    law = positional_subspaces(v, u, width, draws=_KEPT_DRAWS, seed=seed)
+    return dict(zip(names, (law.mean, law.quantile(NULL_LEVEL), law.chance(overlap)), strict=True))
+
+
 def measure_subspaces(
     chain: DecoderChain, ranks: Sequence[int] = RANKS, position: int | None = -1, *, seed: int = 0
 ) -> list[dict[str, Any]]:
@@ -149,6 +167,7 @@ def measure_subspaces(
                     "null_overlap_high": float(np.quantile(null.overlap, NULL_LEVEL)),
                     "null_largest_cosine_high": float(np.quantile(null.largest, NULL_LEVEL)),
                     "chance": null.chance(overlap),
+                    **_kept(own, before, rank, overlap, chain.width if position is None else None, seed),
                     "boundary_gap": own.boundary_gap(rank),
                     "boundary_gap_before": before.boundary_gap(rank),
                     "residual": max(float(own.residual[:rank].max()), float(before.residual[:rank].max())),

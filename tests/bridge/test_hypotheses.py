@@ -59,6 +59,10 @@ def test_a_summary_counts_pairs_of_layers_and_chance():
     assert table.loc[2, "boundary_gap"] == 0.9  # the larger of both layers'
     (line,) = describe_subspaces(table.reset_index())
     assert "r = 1: 0.3 where chance gives 0.083 (above its 95 % in 1 of 3" in line
+    kept = spaces().assign(kept_overlap=0.2, kept_overlap_high=[0.6, 0.05, 0.5, 0.2, 0.3, 0.9])
+    kept_table: Any = summarise_subspaces(kept).set_index("rank")
+    assert kept_table["above_kept"].tolist() == [2, 0] and table["above_kept"].tolist() == [0, 0]
+    assert "with positions kept 0.2, 2 of 3" in describe_subspaces(kept_table.reset_index())[0]
     with pytest.raises(ValueError, match="missing \\['rank'\\]"):
         summarise_subspaces(spaces().drop(columns="rank"))
 

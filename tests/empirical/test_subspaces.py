@@ -206,3 +206,15 @@ def test_rows_of_a_chain_at_hand_are_those_of_the_table(tmp_path):
     assert [row["sigma"] for row in blocks] == again["sigma"].tolist()
     with pytest.raises(ValueError, match="state must be of the decoder"):
         block_rows(checkpoint, prepared, chain, "frame")  # type: ignore[arg-type]
+
+
+def test_in_the_sequence_overlaps_stand_beside_the_null_that_keeps_positions():
+    chain = chain_of()
+    spaces = leading_spaces(chain, 2, None)
+    rows = {(row["layer"], row["rank"]): row for row in measure_subspaces(chain, (1, 2), None)}
+    for (layer, rank), row in rows.items():
+        v, u = spaces[layer - 1].v[:, :rank], spaces[layer - 2].u[:, :rank]
+        p, q = (frame.view(len(TOKENS), WIDTH, rank).square().sum((1, 2)) / rank for frame in (v, u))
+        assert math.isclose(row["kept_overlap"], rank * float(p @ q) / WIDTH, rel_tol=1e-9)
+        assert row["kept_overlap"] < row["kept_overlap_high"] and 0.0 < row["kept_chance"] <= 1.0
+    assert all(math.isnan(row["kept_overlap"]) for row in measure_subspaces(chain, (1, 2), -1))

@@ -123,10 +123,13 @@ def subspace_overlaps(summary: pd.DataFrame, models: list[str], *, narrow: bool 
             linestyle=(0, (1, 1.5)),
             label="chance, 95 %",
         )
+        kept = rows.groupby("rank")["kept_overlap_high"].median()
+        if kept.notna().any():
+            axis.plot(kept.index, kept, color=style.INK, linewidth=1.2, linestyle=_DASH, label="positions kept, 95 %")
         axis.set_xscale("log", base=2)
         axis.set_xticks(ranks, [str(rank) for rank in ranks])
         axis.minorticks_off()
-        axis.set_ylim(0, max(0.1, 1.15 * float(rows["overlap_high"].max())))
+        axis.set_ylim(0, max(0.1, 1.15 * float(rows[["overlap_high", "kept_overlap_high"]].max().max())))
         style.note(axis, f"n = {_counts(rows)} pairs of layers", y=0.97, va="top", x=0.6)
         style.label(axis, f"{model}, {state} state", "leading directions, r", "overlap, share in [0, 1]")
     style.shared_legend(figure, axes, narrow=narrow)
