@@ -45,6 +45,8 @@ TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 DENSE_ROWS = 160
 # The recursion's own residuals must be below this part of the tolerance: what is measured then differs by rounding.
 _MARGIN = 0.8
+# Part of s_1 below which a float64 Gram matrix knows nothing; no step mends that, and the measured residual tells.
+_GRAM_FLOOR = 1e-7
 _EXTRA = 4
 _MOST_STEPS = 40
 _PROBES = 8
@@ -256,7 +258,8 @@ def _expand(task: _Task, space: LeftSpace, start: Tensor | None) -> tuple[int, i
             steps += 1
         spent += operator.products - began
         loose = _residuals(task, space)
-        moved = bool(((space.s[:k] - before).abs() > task.tolerance * before).any())
+        resolved = space.s[:k] > _resolution(operator.dtype) * space.s[0]
+        moved = bool((resolved & (space.s[:k] - before > task.tolerance * before)).any())
         if space.complete or (not moved and loose.shape[1] == 0):
             break
         width = min(2 * width, k)
@@ -267,8 +270,13 @@ def _expand(task: _Task, space: LeftSpace, start: Tensor | None) -> tuple[int, i
 def _residuals(task: _Task, space: LeftSpace) -> Tensor:
     """Residual directions of the leading pairs that have not converged in the recursion, (rows, <= k)."""
     residuals = space.residuals(min(task.k, space.size))
-    errors = space.errors(residuals, floor(task.operator.dtype))
+    errors = space.errors(residuals, _resolution(task.operator.dtype))
     return residuals[:, errors > _MARGIN * task.tolerance]
+
+
+def _resolution(dtype: torch.dtype) -> float:
+    """Relative size below which neither the products nor the Gram matrix of W know a singular value."""
+    return max(floor(dtype), _GRAM_FLOOR)
 
 
 def _first(random: Tensor, start: Tensor | None) -> Tensor:
