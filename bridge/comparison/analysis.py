@@ -78,8 +78,15 @@ def analyse(run: RunTables | str | Path) -> Analysis:
 
     Args:
         run: the tables, or the run directory they are read from.
+
+    Raises:
+        FileNotFoundError: if a record is missing.
+        ValueError: if only states of the encoder were measured, whose regimes are not compared.
     """
     tables = run if isinstance(run, RunTables) else load_run(run)
+    if tables.decoder_layers.empty:
+        states = ", ".join(sorted(set(tables.layers["state"])))
+        raise ValueError(f"states must hold one of the decoder, position or sequence, to be compared; got {states}")
     layers, blocks, subspaces = tables.decoder_layers, tables.blocks, tables.subspaces
     comparison = compare(layers, tables.clips, tables.nulls)
     quantities = tabling.clip_quantities(layers, comparison, tables.clips)

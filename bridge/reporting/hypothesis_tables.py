@@ -40,10 +40,12 @@ def verdict(analysis: Analysis) -> str:
         best = headline_blocks(rows)
         if len(best):
             bound, plain = best["cone_upper_over_norm"].median(), best["trivial_over_norm"].median()
-            low, all_of = int(inside["lower_positive"].sum()), n
+            low = int(inside["lower_positive"].sum())
+            gained = int(inside["below_trivial"].sum())
             line += (
-                f"; the certificate at its best block size bounds ‖J_L‖ by {bound:.2g} times its value, where the "
-                f"triangle inequality alone gives {plain:.2g}, and from below by more than 0 in {low} of {all_of}"
+                f"; the certificate at its best block size bounds ‖J_L‖ by {bound:.3g} times its value (σ and ‖B‖ "
+                f"alone, by the triangle inequality: {plain:.3g}; gap and alignment improve on it in {gained} of {n}), "
+                f"and from below by more than 0 in {low} of {n}"
             )
         pieces.append(line)
     if not pieces:
@@ -215,10 +217,10 @@ def split(analysis: Analysis) -> Table | None:
     ]
     return Table(
         "J_L = u_L ψᵀ + rest with ψᵀ = u_LᵀJ_L, u_L the last propagator's dominant left direction: norms of both parts "
-        "over ‖J_L‖, and the share of ‖J_L‖_F² along u_L, median and the largest of any clip, beside the share of "
+        "over ‖J_L‖, and the share of ‖J_L‖_F^2 along u_L, median and the largest of any clip, beside the share of "
         "J_L's own first direction, which no direction can exceed. Rank-1 collapse onto the dominant path would be a "
-        "share near 1 and a rest near 0. In the position state the norms are the chain's and ‖J_L‖_F the true "
-        "Jacobian's.",
+        "share near 1 and a rest near 0. In the position state the norms are the chain's, the Frobenius norm "
+        "is the true Jacobian's.",
         ["model", "state", "condition", "clips", "‖J_L‖", "‖ψ‖ / ‖J_L‖", "‖rest‖ / ‖J_L‖", "share along u_L", "largest",
          "share of J_L's first direction"],
         rows,

@@ -27,8 +27,10 @@ from bridge.reporting.wording import (
 def models(analysis: Analysis) -> Table:
     """What was measured, model by model."""
     rows = []
+    encoder = analysis.tables.layers["state"].isin(tables.ENCODER_STATES).any()
     for name in analysis.tables.models:
         part = analysis.tables.layers[analysis.tables.layers["model"] == name]
+        own = part[~part["state"].isin(tables.ENCODER_STATES)]
         identity = analysis.identities[name]
         counts = {
             str(state): f"{one['clip'].nunique()} clips: {', '.join(tables.conditions_of(one))}"
@@ -40,9 +42,10 @@ def models(analysis: Analysis) -> Table:
             [
                 name,
                 str(part["d_model"].iloc[0]),
-                str(part["layers"].iloc[0]),
+                str(own["layers"].max()) if len(own) else NOTHING,
                 counts.get("position", NOTHING),
                 counts.get("sequence", NOTHING),
+                *([_encoder_counts(counts)] if encoder else []),
                 ", ".join(f"{state} {number(value, 2)}" for state, value in chain.items()),
                 ", ".join(sorted(set(part["dtype"]))),
                 identity.family or "no published checkpoint",
@@ -51,16 +54,21 @@ def models(analysis: Analysis) -> Table:
             ]
         )
     headers = [
-        "model", "d", "L", "position state", "sequence state", "chain error", "arithmetic", "counts as",
-        "why", "weights",
+        "model", "d", "L", "position state", "sequence state", *(["encoder states"] if encoder else []),
+        "chain error", "arithmetic", "counts as", "why", "weights",
     ]  # fmt: skip
     return Table(
         "Models and the states measured. Chain error: how far the chain of single positions is from the true Jacobian "
         "(‖(J − J_chain)ᵀU‖ / ‖JᵀU‖, median at the last layer); in the sequence state the chain is exact.",
         headers,
         rows,
-        [False, True, True] + [False] * 7,
+        [False, True, True] + [False] * (8 if encoder else 7),
     )
+
+
+def _encoder_counts(counts: dict[str, str]) -> str:
+    found = [f"{state}: {counts[state]}" for state in tables.ENCODER_STATES if state in counts]
+    return "; ".join(found) or NOTHING
 
 
 def wer(analysis: Analysis) -> Table:

@@ -113,12 +113,13 @@ def quarantine_counts(run: tables.RunTables) -> dict[str, int]:
 
 def _model(analysis: Analysis, name: str) -> dict[str, Any]:
     rows = analysis.tables.layers[analysis.tables.layers["model"] == name]
+    own = rows[~rows["state"].isin(tables.ENCODER_STATES)]
     identity = analysis.identities[name]
     settings = analysis.tables.model_settings(name)
     return {
         "name": name,
         "d_model": int(rows["d_model"].iloc[0]),
-        "decoder_layers": int(rows["layers"].iloc[0]),
+        "decoder_layers": int(own["layers"].iloc[0]) if len(own) else None,
         "sha256": settings.get("sha256"),
         "counts_as": identity.family,
         "why": identity.why,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from bridge.comparison.analysis import Analysis, analyse
 from bridge.comparison.beside import beside_nulls, positions_kept, state_dimension
 from bridge.comparison.profiles import context_split, depth_profile, effort
 from bridge.comparison.subspaces import describe_subspaces, subspaces_by_layer, summarise_subspaces
+from bridge.comparison.tables import load_run
 from bridge.ledger.measured_claims import alignment
 from bridge.reporting.figures import hypotheses_by_block, subspace_overlaps
 from bridge.reporting.report import render
+from bridge.reporting.report_tables import models
 from bridge.reporting.results import results
 from tests.bridge import test_blocks as dense
 from tests.helpers.records import layer_rows, run_tables, write_run
@@ -189,7 +192,18 @@ def test_their_figures_show_limits_and_n(analysis, narrow):
 def test_states_of_the_encoder_are_shown_and_not_compared(analysis):
     decoder = {"position", "sequence"}
     assert set(analysis.comparison["state"]) == set(analysis.tables.decoder_layers["state"]) == decoder
+    (model,) = results(analysis, [])["models"]
+    assert model["decoder_layers"] == 8  # and not the encoder's 2
+    table = models(analysis)
+    assert table.rows[0][2] == "8" and "frame: 1 clips" in table.rows[0][table.headers.index("encoder states")]
     assert set(analysis.layer_medians["state"]) == set(analysis.effort["state"]) == decoder | {"frame"}
+
+
+def test_a_run_of_the_encoder_alone_says_what_is_missing(directory):
+    tables = load_run(directory)
+    alone = replace(tables, layers=tables.layers[tables.layers["state"] == "frame"])
+    with pytest.raises(ValueError, match=r"states must hold one of the decoder.*got frame"):
+        analyse(alone)
 
 
 def test_an_old_run_without_blocks_still_reports(directory, tmp_path):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.comparison.beside import random_directions
 from bridge.comparison.regimes import THRESHOLDS, evidence, transmission
-from bridge.comparison.tables import CLEAN, conditions_of
+from bridge.comparison.tables import CLEAN, ENCODER_STATES, conditions_of
 from bridge.reporting.figures import style
 
 LAYER_PANELS = (
@@ -80,10 +80,14 @@ def layer_profiles(
         if scale == "log":
             style.log_axis(one.yaxis)
         style.whole_layers(one, int(rows["layers"].max()))
-        style.label(one, title, "decoder layer", unit)
+        style.label(one, title, f"{_half(state)} layer", unit)
     style.note(axes[0], f"n = {rows['clip'].nunique()} clips, {state} state", y=0.97, va="top")
     style.shared_legend(figure, axes, narrow=narrow)
     return figure
+
+
+def _half(state: str) -> str:
+    return "encoder" if state in ENCODER_STATES else "decoder"
 
 
 def _null_band(axes: Axes, null: pd.DataFrame, column: str) -> None:
@@ -146,7 +150,7 @@ def context_spectra(
         title = (
             f"$s_1, s_2, s_4, s_8$ of $J_l$: clean, {stress}" if stresses else "$s_1, s_2, s_4, s_8$ of $J_l$: clean"
         )
-        style.label(one, title, "decoder layer l", "singular value of $J_l$")
+        style.label(one, title, f"{_half(state)} layer l", "singular value of $J_l$")
         style.note(one, f"n = {len(both)} clips")
     _share_panel(axes[-1], rows, nulls, model, state)
     style.shared_legend(figure, axes, narrow=narrow)
@@ -205,7 +209,7 @@ def _share_panel(axes: Axes, rows: pd.DataFrame, nulls: pd.DataFrame | None, mod
     axes.axhline(THRESHOLDS.share, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_ylim(0, 1)
     style.whole_layers(axes, int(rows["layers"].max()))
-    style.label(axes, "share of the first direction", "decoder layer l", "$s_1^2\\,/\\,\\|J_l\\|_F^2$")
+    style.label(axes, "share of the first direction", f"{_half(state)} layer l", "$s_1^2\\,/\\,\\|J_l\\|_F^2$")
     style.note(axes, f"collapse from {THRESHOLDS.share:g}; bars 95 % of the mean", y=0.8)
 
 
