@@ -11,6 +11,7 @@ import pandas as pd
 from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.hearing import TokensFrom, as_checkpoint, check_request, check_tokens_from, hear
 from empirical.jacobians.measurement import ENCODER_STATES, STATES, State
+from empirical.recognition.forward import WhisperFunction, check_determinism
 from empirical.speech.clips import Clip
 from empirical.task import LAYER_COLUMNS, chain_of, layer_rows, measure_state
 
@@ -56,11 +57,13 @@ def analyze(
     Returns:
         One row per clip x condition x state x layer, with `LAYER_COLUMNS`. A singular value that did not converge is
         NaN in `context_s` and False in `converged`. Where `gap` is 1, `alignment` is of one choice of u and v.
-        `attrs["checkpoint"]` says which weights were measured, and what loading did: ref, sha256, commit, notes.
+        `attrs["checkpoint"]` says which weights were measured, what loading did (ref, sha256, commit, notes), and how
+        far the model is from the pure function that is differentiated (forward_error, relative, of its logits).
 
     Raises:
         AudioError, StressError, ReferenceTokensError: for the first clip that fails, unless on_error="quarantine".
         CheckpointError: if the model cannot be loaded.
+        ForwardError: if it gives other numbers at a second call.
         ValueError: if another argument is out of range.
     """
     if on_error not in ("raise", "quarantine"):
@@ -71,6 +74,7 @@ def analyze(
     width = checkpoint.model.config.d_model
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= width:
         raise ValueError(f"k must lie in [1, {width}], the state's dimension at one position; got {k!r}")
+    difference = check_determinism(WhisperFunction(checkpoint.model))
     quarantine: list[dict[str, str]] = []
     heard = hear(
         checkpoint,
@@ -97,5 +101,6 @@ def analyze(
         "sha256": checkpoint.sha256,
         "commit": checkpoint.commit,
         "notes": list(checkpoint.notes),
+        "forward_error": difference,
     }
     return table

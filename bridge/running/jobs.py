@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from empirical.jacobians.measurement import State
     from empirical.speech.clips import Clip
 
+FIGURE_LAYERS = 12
+"""Most decoder layers of a model whose null draws have J_l measured at every depth."""
+
 NULLS_LEAVE_OUT = ("tokens", "transcript", "residual", "converged")
 """Columns that every draw of a null model repeats, or that nothing reads."""
 
@@ -200,9 +203,15 @@ def measure_null(run_directory: str, settings: str, task: NullTask) -> Part:
     start = time.perf_counter()
     inputs = _inputs(run_directory)
     entry = inputs["models_by_name"][task.model]
+    # A verdict reads the last depth alone; the figure's band over all of them is for decoders of which it is cheap.
+    contexts = "all" if entry["decoder_layers"] <= FIGURE_LAYERS else "last"
     with _memory_named(task.id):
         found = measure_nulls(
-            _model(inputs, entry), _null_inputs(run_directory, task.model), [task.draw], inputs["seed"]
+            _model(inputs, entry),
+            _null_inputs(run_directory, task.model),
+            [task.draw],
+            inputs["seed"],
+            contexts=contexts,
         )
     rows = [{**row, "model": task.model} for row in found.drop(columns=list(NULLS_LEAVE_OUT)).to_dict("records")]
     return write_part(
@@ -229,6 +238,13 @@ def sweep(path: str) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - start, "computed": computed}
 
 
+def label_again(run_directory: str, seed: int) -> None:
+    """Gives a merged clips table the labels that `spi rescore` gave the one before it."""
+    from bridge.running.rescoring import rescore_records
+
+    rescore_records(Path(run_directory), None, seed)
+
+
 def write_report(run_directory: str) -> None:
     """Makes report.html, results.json and the figures from the records of a run."""
     from bridge.reporting.report import write_report as write
@@ -253,10 +269,7 @@ def _memory_named(task: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
-    else:
-        return
-    # Outside of the handler, whose traceback holds on to every tensor of the attempt.
-    raise TaskMemoryError(f"{task} needs more memory than a worker has: {reason}")
+        raise TaskMemoryError(f"{task} needs more memory than a worker has: {reason}") from None
 
 
 def _memory(device: torch.device, workers: int) -> int | None:
@@ -339,11 +352,14 @@ def _pool(run_directory: str) -> tuple[Any, ...]:
 def _stamp(inputs: dict[str, Any], model: dict[str, Any], clip: dict[str, Any] | None) -> dict[str, Any]:
     import torch
 
+    from empirical.recognition.words import normaliser_identity
+
     return {
         "versions": provenance.versions(),
         "model": {"name": model["name"], "sha256": model["sha256"]},
         "clip": None if clip is None else {"name": clip["name"], "sha256": clip["sha256"]},
         "seed": inputs["seed"],
+        "normaliser": normaliser_identity(),
         "device": inputs["device_name"],
         "forward_error": _forward_error(model["reference"], inputs["dtype"], inputs["device"], model["companion"]),
         "threads": torch.get_num_threads(),

@@ -140,6 +140,7 @@ def run(
                 tasks = [*plan.tasks, *plan.nulls]
                 with watch.stage("merge"):
                     write_records(store, inputs, plan.tasks, plan.nulls, outcomes)
+                    _label_again(pool, store)
                 quarantine = write_log(store, inputs, outcomes)
                 write_timings(store, watch, tasks, outcomes, pool)
                 counts = outcomes.counts(tasks)
@@ -231,6 +232,16 @@ def _measure(pool: WorkerPool, store: RunStore, plan: Plan, outcomes: Outcomes, 
         for reply in pool.run(jobs):
             outcomes.note(reply, by_id.get(reply.key), paths)
             bar.update()
+
+
+def _label_again(pool: WorkerPool, store: RunStore) -> None:
+    """Keeps a run that was rescored so: merging takes the clips table from its parts, which have no labels."""
+    if not (store.root / "rescored.json").is_file() or not (store.records / "clips.parquet").is_file():
+        return
+    arguments = {"run_directory": str(store.root), "seed": store.settings["seed"]}
+    (reply,) = pool.run([worker_job("label", "label_again", arguments)])
+    if reply.failure is not None:
+        raise RuntimeError(f"the clips could not be labelled again; the records are whole\n{reply.failure.trace}")
 
 
 def _report(pool: WorkerPool, directory: Path) -> None:

@@ -145,6 +145,7 @@ def measure_linearised(
     tokens: Sequence[int] = (),
     position: int | None = None,
     depths: Collection[int] | None = None,
+    injections: bool = True,
     seed: int = 0,
     memory_bytes: int | None = None,
 ) -> ChainMeasurement:
@@ -157,6 +158,7 @@ def measure_linearised(
         tokens: what the records say the clip is measured along.
         position: of a state of one position; by default the decoder's last, the encoder's middle one.
         depths: layers l whose J_l is measured, 1 <= l <= L; by default all. None of them is cheapest: `()`.
+        injections: False leaves out injections and arrivals, which are then NaN.
         seed: of the Krylov starts and probes.
         memory_bytes: most that the vectors of one J_l may take; by default most of what the machine has left.
 
@@ -176,7 +178,10 @@ def measure_linearised(
     largest = min(chain.state_size(rows), chain.context_size)
     if not 1 <= k <= largest:
         raise ValueError(f"k must lie in [1, {largest}] for the {state} state of this model; got {k}")
-    layers = measure_sequence_layers(chain, seed=seed) if position is None else measure_position_layers(chain, position)
+    if position is None:
+        layers = measure_sequence_layers(chain, seed=seed, injections=injections)
+    else:
+        layers = measure_position_layers(chain, position, injections=injections)
     wanted = range(1, chain.depth + 1) if depths is None else sorted(set(depths))
     if any(not 1 <= depth <= chain.depth for depth in wanted):
         raise ValueError(f"depths must lie in [1, {chain.depth}]; got {list(wanted)}")
@@ -209,6 +214,7 @@ def measure_decoder(
     k: int = 8,
     *,
     depths: Collection[int] | None = None,
+    injections: bool = True,
     seed: int = 0,
     memory_bytes: int | None = None,
 ) -> ChainMeasurement:
@@ -219,7 +225,7 @@ def measure_decoder(
         encoder_states: E, (S, d) or (1, S, d).
         tokens: decoder input ids, prompt included.
         state: "position", the last position, or "sequence".
-        k, depths, seed, memory_bytes: as of `measure_linearised`.
+        k, depths, injections, seed, memory_bytes: as of `measure_linearised`.
 
     Raises:
         ValueError: if an argument is out of range, k larger than the operator included.
@@ -229,7 +235,9 @@ def measure_decoder(
     if state not in DECODER_STATES:
         raise ValueError(f"state must be one of {DECODER_STATES}, a decoder's; got {state!r}")
     chain = DecoderChain(model, encoder_states, tokens)
-    return measure_linearised(chain, state, k, tokens=tokens, depths=depths, seed=seed, memory_bytes=memory_bytes)
+    return measure_linearised(
+        chain, state, k, tokens=tokens, depths=depths, injections=injections, seed=seed, memory_bytes=memory_bytes
+    )
 
 
 def measure_encoder(
@@ -241,6 +249,7 @@ def measure_encoder(
     frame: int | None = None,
     tokens: Sequence[int] = (),
     depths: Collection[int] | None = None,
+    injections: bool = True,
     seed: int = 0,
     memory_bytes: int | None = None,
 ) -> ChainMeasurement:
@@ -251,7 +260,7 @@ def measure_encoder(
         features: log-mel, (1, mels, frames), as `encode` gives them.
         state: "frame" or "frames".
         frame: the encoder position of state "frame"; by default the middle one of the window.
-        k, tokens, depths, seed, memory_bytes: as of `measure_linearised`.
+        k, tokens, depths, injections, seed, memory_bytes: as of `measure_linearised`.
 
     Raises: as `measure_decoder`.
     """
@@ -261,7 +270,15 @@ def measure_encoder(
 
     chain = EncoderChain(model, features)
     return measure_linearised(
-        chain, state, k, tokens=tokens, position=frame, depths=depths, seed=seed, memory_bytes=memory_bytes
+        chain,
+        state,
+        k,
+        tokens=tokens,
+        position=frame,
+        depths=depths,
+        injections=injections,
+        seed=seed,
+        memory_bytes=memory_bytes,
     )
 
 
@@ -274,6 +291,7 @@ def measure_chain(
     *,
     frame: int | None = None,
     depths: Collection[int] | None = None,
+    injections: bool = True,
     seed: int = 0,
     memory_bytes: int | None = None,
 ) -> ChainMeasurement:
@@ -287,10 +305,19 @@ def measure_chain(
             frame=frame,
             tokens=tokens,
             depths=depths,
+            injections=injections,
             seed=seed,
             memory_bytes=memory_bytes,
         )
     states = encode_features(checkpoint, features)
     return measure_decoder(
-        checkpoint.model, states, tokens, state, k, depths=depths, seed=seed, memory_bytes=memory_bytes
+        checkpoint.model,
+        states,
+        tokens,
+        state,
+        k,
+        depths=depths,
+        injections=injections,
+        seed=seed,
+        memory_bytes=memory_bytes,
     )

@@ -138,7 +138,8 @@ def test_claims_and_comparison_are_read_from_a_run(whole: Path, capsys: pytest.C
 
 def test_only_the_sequence_state_has_records_of_its_clips_too(whole: Path, tmp_path: Path) -> None:
     inputs = json.loads((whole / "inputs.json").read_text(encoding="utf-8"))
-    for states, tables in ((["position", "sequence"], {"layers"}), (["sequence"], {"layers", "clips", "activations"})):
+    state = {"layers", "blocks", "subspaces"}
+    for states, tables in ((["position", "sequence"], state), (["sequence"], state | {"clips", "activations"})):
         root = tmp_path / "-".join(states)
         root.mkdir()
         (root / "inputs.json").write_text(json.dumps({**inputs, "states": states}), encoding="utf-8")

@@ -36,7 +36,8 @@ class Watched(TorchFunctionMode):
         self.homeless: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in FACTORIES and (kwargs or {}).get("device") is None:
+        named = {"device", "generator"} & (kwargs or {}).keys()  # a generator names the device that it draws on
+        if func in FACTORIES and not named:
             import traceback
 
             caller = traceback.extract_stack(limit=2)[0]
