@@ -44,7 +44,7 @@ def worker_memory_bytes(model: ModelInput, tokens: int, state: str, *, k: int, d
     rows = d * {"position": 1, "frame": 1, "sequence": tokens, "frames": frames}[state]
     attention = heads * frames**2
     if encoder:
-        kept = min(KEPT_ATTENTION_BYTES, depth * attention * number) + 8 * depth * frames * d * number
+        kept = min(KEPT_ATTENTION_BYTES, depth * attention * number) + 12 * depth * frames * d * number
     else:
         kept = depth * (4 * frames * d + 2 * heads * tokens * frames) * number
     dense = {

@@ -129,6 +129,7 @@ SUBSPACES: dict[str, pa.DataType] = {
     "cosines": pa.list_(_REAL),
     **dict.fromkeys(("largest_cosine", "smallest_cosine", "null_overlap", "null_overlap_sd"), _REAL),
     **dict.fromkeys(("null_overlap_high", "null_largest_cosine_high", "chance"), _REAL),
+    **dict.fromkeys(("kept_overlap", "kept_overlap_high", "kept_chance"), _REAL),
     **dict.fromkeys(("boundary_gap", "boundary_gap_before", "residual"), _REAL),
     "converged": _YES,
 }

@@ -31,8 +31,9 @@ def resolve_device(name: str = "auto") -> torch.device:
     if not torch.cuda.is_available():
         why = "torch was built without CUDA" if torch.version.cuda is None else "torch finds no usable CUDA device"
         raise DeviceError(f"device must be one that this machine has; got 'cuda', but {why}: use cpu")
-    # cuDNN would round the convolutions' factors to 10 bits (TF32) of their own accord: an error of 1e-3 in float32.
+    # cuDNN would round the convolutions' factors to 10 bits (TF32) of its own accord: an error of 1e-3 in float32.
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda", 0)
 
 
