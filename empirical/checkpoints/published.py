@@ -4,7 +4,8 @@ What depends on an architecture alone (memory, time, products, and how a chain l
 measured at the published dimensions where the published weights are not at hand. Such a checkpoint has the config of
 the model it is named after and weights as transformers initialises them, and it says so: nobody should take it for the
 model. Its tokenizer is a small one (by default a bundled organism's, some 200 tokens), whose ids are a part of the
-vocabulary; the model may say tokens that the tokenizer has no text for.
+vocabulary: the model may say tokens that the tokenizer has no text for, and a reference takes two to three times
+as many tokens as by Whisper's own.
 """
 
 from __future__ import annotations
@@ -262,6 +263,11 @@ def _write_processing(dimensions: Published, source: Path, prompt: Mapping[str, 
     for file in _TOKENIZER_FILES:
         if (source / file).is_file():
             shutil.copyfile(source / file, directory / file)
+    settings = directory / "tokenizer_config.json"
+    if settings.is_file():
+        content = json.loads(settings.read_text(encoding="utf-8"))
+        content["model_max_length"] = DECODER_POSITIONS  # the source's may be of fewer, and transformers would warn
+        settings.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     generation = {**prompt, "max_length": DECODER_POSITIONS, "is_multilingual": not dimensions.english}
     if dimensions.english:
         for key in ("lang_to_id", "task_to_id", "language", "task"):

@@ -75,6 +75,7 @@ def test_a_random_checkpoint_is_loaded_heard_and_measured_like_any_other(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # nothing half-written is left beside it
     checkpoint = load_checkpoint(made)
     assert checkpoint.notes == (("upcast:float16",) if dtype == "float16" else ())
+    assert checkpoint.tokenizer.model_max_length == checkpoint.model.config.max_target_positions == 448
     assert checkpoint.window_s == 30 and checkpoint.feature_extractor.feature_size == small.mels
     model, drawn = checkpoint.model, random_model(checkpoint.model.config, 5)
     assert model.proj_out.weight is model.model.decoder.embed_tokens.weight
