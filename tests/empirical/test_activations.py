@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from empirical.activations import COMPONENTS, _keep, capture
+from empirical.activations import COMPONENTS, _keep, capture, capture_encoder
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.recognition.transcribe import encode, encoder_states
 from tests.helpers.tiny_whisper import write_tiny_whisper
@@ -119,3 +119,51 @@ def test_another_model_of_the_same_checkpoint_is_the_one_captured(checkpoint: Ch
     np.testing.assert_array_equal(before["cross-attention", 3], after["cross-attention", 3])
     assert checkpoint.with_model(changed, "changed").notes == ("changed",)
     assert checkpoint.notes == ()
+
+
+def test_hidden_is_the_residual_stream_behind_a_layer(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    found = capture(checkpoint, states, TOKENS, ("hidden",))
+    streams = residual_streams(checkpoint, states)
+    for layer in (1, 2):
+        assert np.array_equal(found["hidden", layer], streams[layer].float().numpy())
+
+
+def test_sums_of_shards_are_those_of_all_rows(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    halves, whole = {}, {}
+    longer = [*TOKENS, *TOKENS]
+    for tokens in (TOKENS, longer):
+        one: dict = {}
+        assert capture(checkpoint, states, tokens, into=one) == {}
+        halves = {key: halves[key].merge(sums) if halves else sums for key, sums in one.items()}
+        capture(checkpoint, states, tokens, into=whole)
+    rows = [capture(checkpoint, states, tokens) for tokens in (TOKENS, longer)]
+    for key, sums in whole.items():
+        assert sums.n == halves[key].n == len(TOKENS) + len(longer)
+        expected = np.cov(np.concatenate([each[key] for each in rows]).astype(np.float64), rowvar=False)
+        # The rows compared with are rounded to float32: 2**-24 of each factor, and cancellation of the mean.
+        scale = np.abs(expected).max()
+        assert np.allclose(sums.covariance(), halves[key].covariance(), rtol=0, atol=1e-13 * scale)
+        assert np.allclose(sums.covariance(), expected, rtol=0, atol=1e-6 * scale)
+
+
+def test_encoder_components_add_up_to_its_stream_and_padding_is_left_out(checkpoint: Checkpoint) -> None:
+    sound = (0.1 * np.random.default_rng(0).standard_normal(24_000)).astype(np.float32)
+    features = encode(checkpoint, sound)[0]
+    found = capture_encoder(checkpoint, features, ("self-attention", "feed-forward", "hidden"))
+    depth, frames = checkpoint.model.config.encoder_layers, checkpoint.model.config.max_source_positions
+    for layer in range(2, depth + 1):
+        step = found["hidden", layer].astype(np.float64) - found["hidden", layer - 1]
+        parts = found["self-attention", layer].astype(np.float64) + found["feed-forward", layer]
+        # Three numbers rounded to float32 each, 2**-24 of their size.
+        assert np.allclose(step, parts, rtol=0, atol=4 * 2.0**-24 * np.abs(found["hidden", layer]).max())
+    few = capture_encoder(checkpoint, features, frames=75)
+    assert all(np.array_equal(x, found[key][:75]) for key, x in few.items())
+    for arguments, message in (
+        ({"frames": 0}, r"frames must lie in"),
+        ({"components": ("fc3",)}, "components must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            capture_encoder(checkpoint, features, **arguments)
+    with pytest.raises(ValueError, match="features must have shape"):
+        capture_encoder(checkpoint, features[:, :, :-1])
+    assert found["hidden", 1].shape == (frames, checkpoint.model.config.d_model)
