@@ -201,9 +201,8 @@ def certificate(analysis: Analysis) -> Table:
         "chain error",
     ]  # fmt: skip
     return Table(
-        "The certificate's interval (T15) against the measured norm; a factor of 1 would be tight. Block sizes above "
-        "one layer (T17) "
-        "are not evaluated here.",
+        "The certificate's interval (T15) against the measured norm; a factor of 1 would be tight. What blocks of "
+        "several layers and the other certificates give stands under “Are the theorem's hypotheses met?”.",
         headers,
         rows,
         [False] * 3 + [True] * 6,

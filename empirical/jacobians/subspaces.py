@@ -91,7 +91,9 @@ def leading_spaces(chain: DecoderChain, rank: int, position: int | None = -1, *,
             spaces.append(LeadingSpaces(s, u, v, residual, torch.ones(k, dtype=torch.bool, device=s.device)))
             continue
         found = leading_triplets(operator, k, frobenius=False, seed=seed)
-        spaces.append(LeadingSpaces(found.s, found.u, found.v.double(), found.residual, found.converged))
+        # A^T u / s is as orthogonal as the residual is small; the spaces, nested as before, need orthonormal frames
+        u, v = (torch.linalg.qr(frame.double()).Q for frame in (found.u, found.v))
+        spaces.append(LeadingSpaces(found.s, u, v, found.residual, found.converged))
     return spaces
 
 

@@ -218,3 +218,13 @@ def test_in_the_sequence_overlaps_stand_beside_the_null_that_keeps_positions():
         assert math.isclose(row["kept_overlap"], rank * float(p @ q) / WIDTH, rel_tol=1e-9)
         assert row["kept_overlap"] < row["kept_overlap_high"] and 0.0 < row["kept_chance"] <= 1.0
     assert all(math.isnan(row["kept_overlap"]) for row in measure_subspaces(chain, (1, 2), -1))
+
+
+def test_frames_of_a_loose_iteration_are_orthonormal():
+    """float32, past the dense case: right vectors are A^T u / s, orthogonal to the residual only."""
+    chain = chain_of(torch.float32, tokens=list(range(1, 13)), width=24)
+    for space in leading_spaces(chain, 4, None):
+        for frame in (space.u, space.v):
+            off = frame.T @ frame - torch.eye(frame.shape[1], dtype=torch.float64)
+            assert float(off.abs().max()) < 1e-12
+    assert all(row["converged"] for row in measure_subspaces(chain, (1, 4), None))
