@@ -122,8 +122,8 @@ def nulls(
     contexts: Annotated[
         str | None,
         typer.Option(
-            help="Layers whose context Jacobian is measured: all, last or none. Default: all in a state of one "
-            "position, last in a state of all positions."
+            help="Layers whose context Jacobian is measured: all, last, or none (injections neither). Default: all in "
+            "a state of one position, last in a state of all positions."
         ),
     ] = None,
     tokens: Annotated[str, typer.Option(help="own or reference, as for spi measure.")] = "own",

@@ -68,9 +68,9 @@ def measure_nulls(
         k: leading singular values of each context Jacobian.
         kinds: of `KINDS`; a half of one layer has no "shuffled_layers", which is then left out.
         states: of `STATES`; of the encoder's it is the encoder's layers that are shuffled or turned.
-        contexts: "none" measures propagators and injections only (sigma, gap, alignment, gain); "last" the context
-            Jacobian of the last layer too, "all" that of every layer. By default all in a state of one position, and
-            the last in a state of all positions, where a Jacobian costs some ten times as much.
+        contexts: "none" measures propagators only (sigma, gap, alignment, gain); "last" injections too, and the
+            context Jacobian of the last layer; "all" that of every layer. By default all in a state of one position,
+            and the last in a state of all positions, where a Jacobian costs some ten times as much.
 
     Returns:
         Columns of `analyze`, with `null` (the kind) and `draw`; what was not measured is NaN, or an empty list.
@@ -115,7 +115,14 @@ def measure_nulls(
                 depths = _depths(contexts, state, chain.depth)
                 position = heard.frame if state == "frame" else None
                 measured = measure_linearised(
-                    chain, state, k, tokens=heard.tokens, position=position, depths=depths, seed=seed
+                    chain,
+                    state,
+                    k,
+                    tokens=heard.tokens,
+                    position=position,
+                    depths=depths,
+                    injections=contexts != "none",
+                    seed=seed,
                 )
                 rows += [{name: (own | row)[name] for name in _COLUMNS} for row in measured.rows()]
         if progress is not None:

@@ -179,8 +179,10 @@ def test_contexts_are_measured_where_they_are_asked_for(checkpoint: Checkpoint, 
     inputs = null_inputs(checkpoint, find_clips(audio)[:1], ("clean",))
     kinds = ("random_weights",)
     every, last, none = (measure_nulls(checkpoint, inputs, 1, kinds=kinds, contexts=each) for each in CONTEXTS)
-    same = ["sigma", "gap", "alignment", "gain", "injection_norm", "arrival"]
+    same = ["sigma", "gap", "bulk_gap", "alignment", "gain"]
     assert every[same].equals(last[same]) and every[same].equals(none[same])
+    fed = ["injection_norm", "injection_along", "arrival"]
+    assert every[fed].equals(last[fed]) and none[fed].isna().all(axis=None)
     assert np.isfinite(every["context_share"]).all() and none["context_share"].isna().all()
     assert [len(values) for values in last["context_s"]] == [0, 0, 4]
     # A warm start moves a converged share by no more than the residual it is converged to.
