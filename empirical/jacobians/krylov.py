@@ -5,13 +5,15 @@ full reorthogonalisation (`krylov_space`). With Q = I it is the exact dense case
 are measured at the end by products of their own (`krylov_finish`), and a value whose residual is above the tolerance
 is not a singular value: NaN in `s`, False in `converged`.
 
-Where a product is what costs, one direction a step takes the fewest: on an organism's J_L, 38-50 products for the
-leading five to 1e-3 where blocks of nine take 108-144. But a space grown from one vector holds one vector of a value
-of higher multiplicity, and one of a cluster narrower than the tolerance. So a space from fewer than k vectors is
-looked at again: four steps from a random direction beside it. If a leading value moves by more than the tolerance,
-something was missed; the residuals' directions are followed until all stands still, and it is looked at again, from
-twice as many directions. Of exact doubles put among the leading four of organisms' Jacobians, four steps found 98 in
-100 (three found 91, two found 74); one that is missed lies above a value that is reported as one place too high.
+Where a product is what costs, one direction a step takes the fewest: on an organism's J_L, 38-50 products find the
+leading five to 1e-3 where blocks of nine take 108-144. (At an organism's size a call costs more than its arithmetic,
+and blocks of four are up to a third faster in spite of their products; at tiny's and above one direction is fastest.)
+But a space grown from one vector holds one vector of a value of higher multiplicity, and one of a cluster narrower than
+the tolerance. So a space from fewer than k vectors is looked at again: four steps from a random direction beside it. If
+a leading value moves by more than the tolerance, something was missed; the residuals' directions are followed until all
+stands still, and it is looked at again, from twice as many directions. Of 120 exact doubles of the second, third or
+fourth value put into organisms' Jacobians (float64, k = 5), four steps found 117, three 105, two 79; where one is
+missed, the values after it are reported one place too high.
 A block of k directions or more misses no multiplicity up to k, and is not looked at again.
 
 W = A^T Q is what takes memory: cols x p, dozens of vectors of S d entries. Where it is refused, the block is halved
