@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from empirical.checkpoints.checkpoint import load_checkpoint
 from empirical.jacobians import krylov
+from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.krylov import DENSE_ROWS, leading_triplets
 from empirical.jacobians.operators import LinearOperator
+from empirical.organism import organism_path
 
 ROWS, COLS = 2 * DENSE_ROWS, 400
 
@@ -139,3 +142,17 @@ def test_a_reverse_product_that_is_off_refuses_the_values_it_is_wrong_about():
 def test_a_block_is_one_direction_at_least():
     with pytest.raises(ValueError, match="block must be at least 1; got 0"):
         leading_triplets(of(decaying(1.0)), 2, block=0)
+
+
+def test_leading_five_of_an_organism_take_at_most_sixty_products():
+    model = load_checkpoint(organism_path("organism-wide")).model
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(model.config.max_source_positions, model.config.d_model, generator=generator)
+    chain = DecoderChain(model, states, torch.randint(0, 200, (12,), generator=generator).tolist())
+    operator = chain.context_jacobian(chain.depth)
+    found = leading_triplets(operator, 5, tolerance=1e-3, frobenius=False)
+    assert bool(found.converged.all())
+    assert operator.products == found.products.total <= 60
+    blocks = leading_triplets(chain.context_jacobian(chain.depth), 5, block=9, tolerance=1e-3, frobenius=False)
+    # Either is off by at most the square of its residual (values of A A^T), and by the products' rounding.
+    assert torch.allclose(found.s, blocks.s, rtol=1e-5, atol=0)
