@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from observables._host import host_float64
+from observables.decompositions import eigenvalues, singular_values
 
 __all__ = ["CovarianceSums", "covariance_eigenvalues"]
 
@@ -106,7 +107,7 @@ class CovarianceSums:
         Raises:
             ValueError: if there are fewer than two rows.
         """
-        values = np.array(np.linalg.eigvalsh(self.covariance())[::-1], dtype=np.float64)
+        values = eigenvalues("the covariance", self.covariance())[::-1].copy()
         values[min(self.n - 1, values.size) :] = 0.0
         if values.size:
             values[values <= values.size * np.finfo(np.float64).eps * max(values[0], 0.0)] = 0.0
@@ -134,7 +135,7 @@ def covariance_eigenvalues(x: Any) -> NDArray[np.float64]:
         raise ValueError(f"a covariance needs at least 2 rows; got {n}")
     values = np.zeros(d)
     if d:
-        s = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)
+        s = singular_values("the centred X", rows - rows.mean(axis=0))
         s[s <= max(n, d) * np.finfo(np.float64).eps * s[0]] = 0.0
         values[: s.size] = s**2 / (n - 1)
         values[min(n - 1, d) :] = 0.0

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from observables._host import spectrum
+from observables.decompositions import least_squares
 from observables.spectrum import Reason
 
 __all__ = ["SpectralAlpha", "spectral_alpha"]
@@ -52,9 +53,9 @@ class SpectralAlpha:
 
 def _residual(design: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Least-squares coefficients and the residual sum of squares."""
-    coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
+    coefficients = least_squares("log lambda", design, y)
     rest = y - design @ coefficients
-    return np.asarray(coefficients, dtype=np.float64), float(rest @ rest)
+    return coefficients, float(rest @ rest)
 
 
 def spectral_alpha(eigenvalues: Any, first: int = 10, last: int = 50) -> SpectralAlpha:

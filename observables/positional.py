@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
+from observables.decompositions import cholesky, solve, triangle
+
 _TERMS_MOST = 2**16
 _RAYLEIGH_TERMS = 32
 _NEGLIGIBLE = 1e-16
@@ -233,7 +235,7 @@ def positional_subspaces(
     rank = first.shape[2]
     if rank > dimension:
         raise ValueError(f"v must have at most d = {dimension} columns; got {rank}")
-    left, right = np.linalg.qr(first, mode="r"), np.linalg.qr(second, mode="r")
+    left, right = triangle("v", first), triangle("u", second)
     energies = [np.square(one).sum(axis=(1, 2)) for one in (first, second)]
     generator = np.random.default_rng(seed)
     inner = np.zeros((draws, rank, rank))
@@ -259,8 +261,8 @@ def _corners(dimension: int, rank: int, draws: int, generator: np.random.Generat
     else:
         below = generator.standard_normal((draws, rest, rank))
         gram = below.transpose(0, 2, 1) @ below
-    factor = np.linalg.cholesky(top.transpose(0, 2, 1) @ top + gram)
-    return np.asarray(np.linalg.solve(factor, top.transpose(0, 2, 1)).transpose(0, 2, 1), dtype=np.float64)
+    factor = cholesky("R^T R", top.transpose(0, 2, 1) @ top + gram)
+    return solve("R", factor, top.transpose(0, 2, 1)).transpose(0, 2, 1)
 
 
 def _blocks(name: str, value: ArrayLike, dimension: int) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from observables import CovarianceSums, effective_rank, kirchhoff_index, reason, spectral_alpha
+from observables.decompositions import eigenvectors
 
 CLEAN = "clean"
 ALL_STRESSES = "all"
@@ -105,7 +106,7 @@ class _Resampled:
     """
 
     def __init__(self, rows: list[NDArray[np.float64]], sums: CovarianceSums) -> None:
-        _, vectors = np.linalg.eigh(sums.covariance())
+        vectors = eigenvectors("the pooled covariance", sums.covariance())
         along = [(x - sums.mean) @ vectors for x in rows]
         self.n = np.array([len(x) for x in rows], dtype=np.float64)
         self.first = np.stack([x.sum(axis=0) for x in along])

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.decompositions import gram_singular, gram_singular_values
 from empirical.jacobians.krylov import Triplets, leading_triplets
-from empirical.jacobians.operators import DenseOperator, LinearOperator, gram64
+from empirical.jacobians.operators import gram64
 from empirical.jacobians.propagators import (
     Dominant,
     LayerMeasurement,
@@ -35,9 +36,7 @@ from empirical.jacobians.propagators import (
     project_out,
     top_of_gram,
 )
-
-# The running products of all open blocks are kept dense while they fit in this: at most L matrices of the state's size.
-_DENSE_BYTES = 512 * 2**20
+from empirical.jacobians.windows import layout_of, position_windows, sequence_products
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,20 +185,15 @@ def _sizes(blocks: Iterable[int] | None, depth: int) -> list[int]:
     return [int(size) for size in sizes]
 
 
-def _layout(size: int, depth: int) -> list[tuple[int, int]]:
-    """First and last layers of the blocks of one size."""
-    return [(first, min(first + size - 1, depth)) for first in range(1, depth + 1, size)]
-
-
 def _position(
     chain: DecoderChain, sizes: Sequence[int], position: int, context: Triplets | None, seed: int
 ) -> BlockTable:
     depth = chain.depth
-    wanted = {window for size in sizes for window in _layout(size, depth)}
+    wanted = {window for size in sizes for window in layout_of(size, depth)}
     dominant: dict[tuple[int, int], Dominant] = {}
     injections: dict[tuple[int, int], _Injection] = {}
     whole = torch.zeros((0, 0), device=chain.device)
-    for first, last, product, gram in _position_windows(chain, position, wanted | {(1, depth)}):
+    for first, last, product, gram in position_windows(chain, position, wanted | {(1, depth)}):
         if (first, last) == (1, depth):
             whole = gram
         if (first, last) not in wanted:
@@ -208,10 +202,10 @@ def _position(
         along = chain.block_injection(first, last, position).rmatmat(own.u[:, None])[:, 0]
         dominant[first, last] = own
         injections[first, last] = _Injection(along, top_of_gram(project_out(gram, own.u)), top_of_gram(gram), True)
-    values = torch.linalg.eigvalsh(0.5 * (whole + whole.T)).flip(0).clamp_min(0.0).sqrt()
+    values = gram_singular_values("the Gram matrix of J_L", whole)
     parts = {}
     for size in sizes:
-        u = dominant[_layout(size, depth)[-1]].u
+        u = dominant[layout_of(size, depth)[-1]].u
         parts[size] = (math.sqrt(max(0.0, float(u @ whole @ u))), top_of_gram(project_out(whole, u)))
     exact = context
     if exact is None:
@@ -225,38 +219,6 @@ def _position(
         exact_norm=float(exact.s[0]),
         exact_converged=bool(exact.converged[0]),
     )
-
-
-def _position_windows(
-    chain: DecoderChain, position: int, wanted: set[tuple[int, int]]
-) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """(first, last, A', B' B'^T) of the wanted runs of layers, both (d, d) float64, in the order of `last`.
-
-    One pass along depth that holds 2 L matrices: with X_f = sum_{k=f}^{l-1} P_{l-1:k+1} B_k B_l^T, the Gram matrix of
-    the run f..l is A_l G A_l^T + A_l X_f + (A_l X_f)^T + B_l B_l^T.
-    """
-    row = chain.rows(position).start
-    through: list[Tensor] = []
-    paths: dict[int, Tensor] = {}  # P_{last:first}
-    grams: dict[int, Tensor] = {}
-    for last in range(1, chain.depth + 1):
-        a, out = chain.position_factors(last, position)
-        linear = chain.layers[last - 1]
-        own = out @ linear.context_gram(row) @ out.T
-        cross = torch.zeros_like(a)
-        for first in range(last - 1, 0, -1):
-            shared = through[first - 1] @ chain.layers[first - 1].context_cross_gram(linear, row) @ out.T
-            cross = cross + (shared if first == last - 1 else paths[first + 1] @ shared)
-            if first in grams:
-                carried = a @ cross
-                grams[first] = a @ grams[first] @ a.T + carried + carried.T + own
-        paths = {first: a @ path for first, path in paths.items()} | {last: a}
-        through.append(out)
-        grams[last] = own
-        grams = {first: gram for first, gram in grams.items() if any(f == first and e >= last for f, e in wanted)}
-        for first, gram in grams.items():
-            if (first, last) in wanted:
-                yield first, last, paths[first], gram
 
 
 def _sequence(
@@ -275,8 +237,8 @@ def _sequence(
             along = chain.injection(layer).rmatmat(one.u[:, None])[:, 0]
             norm, across = one.injection_norm, one.injection_across
             injections[layer, layer] = _Injection(along, across, norm, one.injection_converged)
-    wanted = {window for size in sizes for window in _layout(size, depth)} - dominant.keys()
-    for (first, last), operator in _sequence_products(chain, sorted(wanted)):
+    wanted = {window for size in sizes for window in layout_of(size, depth)} - dominant.keys()
+    for (first, last), operator in sequence_products(chain, sorted(wanted)):
         own = krylov_dominant(operator, seed=seed)
         injection = chain.block_injection(first, last)
         norm = leading_triplets(injection, 1, frobenius=False, seed=seed)
@@ -293,7 +255,7 @@ def _sequence(
     converged = bool(exact.converged[:wanted_values].all())
     parts: dict[int, tuple[float, float]] = {}
     for size in sizes:
-        own = dominant[_layout(size, depth)[-1]]
+        own = dominant[layout_of(size, depth)[-1]]
         along = float(torch.linalg.vector_norm(jacobian.rmatmat(own.u[:, None]).double()))
         across = leading_triplets(jacobian.deflate(own.u), 1, start=exact.u, frobenius=False, seed=seed)
         parts[size] = (along if own.converged else math.nan, float(across.s[0]) if own.converged else math.nan)
@@ -322,25 +284,6 @@ def _known_dominant(layer: LayerMeasurement) -> Dominant:
     )
 
 
-def _sequence_products(
-    chain: DecoderChain, wanted: Sequence[tuple[int, int]]
-) -> Iterator[tuple[tuple[int, int], LinearOperator]]:
-    """The wanted runs of layers and their A', dense where the running products of all of them fit."""
-    starts = len({first for first, _ in wanted})
-    if (starts + 1) * chain.propagator(1).nbytes > _DENSE_BYTES:
-        for first, last in wanted:
-            yield (first, last), chain.block_propagator(first, last)
-        return
-    paths: dict[int, Tensor] = {}
-    for last in range(1, chain.depth + 1):
-        a = chain.propagator(last).materialise(_DENSE_BYTES).matrix
-        paths = {first: a @ path for first, path in paths.items()} | {last: a}
-        paths = {first: path for first, path in paths.items() if any(f == first and e >= last for f, e in wanted)}
-        for first, path in paths.items():
-            if (first, last) in wanted:
-                yield (first, last), DenseOperator(path)
-
-
 def _chain_of(
     size: int,
     depth: int,
@@ -348,7 +291,7 @@ def _chain_of(
     injections: dict[tuple[int, int], _Injection],
 ) -> list[BlockMeasurement]:
     """The blocks of one size as a chain: alignments from one to the next, and the coherent parts in their gauge."""
-    layout = _layout(size, depth)
+    layout = layout_of(size, depth)
     paths, parts = [dominant[window] for window in layout], [injections[window] for window in layout]
     signs, inner = [1.0], [math.nan]
     for before, own in itertools.pairwise(paths):
@@ -394,6 +337,6 @@ def _chain_of(
 
 def _coherent(gram: Tensor) -> list[float]:
     """c_l = <g_l, w> for the unit w with the largest sum of squares, its sign such that the last block's is >= 0."""
-    values, vectors = torch.linalg.eigh(0.5 * (gram + gram.T))
-    c = vectors[:, -1] * values[-1].clamp_min(0.0).sqrt()
+    values, vectors = gram_singular("the Gram matrix of the along parts", 0.5 * (gram + gram.T))
+    c = vectors[:, 0] * values[0]
     return (c if float(c[-1]) >= 0.0 else -c).tolist()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from empirical.jacobians.decompositions import require_finite
 from empirical.jacobians.layer_chain import (
     GROUP_BYTES,
     GROUP_MOST,
@@ -21,7 +22,7 @@ from empirical.jacobians.layer_chain import (
     require_reproduced,
 )
 from empirical.jacobians.linearised import LinearisedLayer
-from empirical.jacobians.operators import LinearOperator, require_finite
+from empirical.jacobians.operators import LinearOperator
 from empirical.jacobians.pieces import ALL
 
 if TYPE_CHECKING:

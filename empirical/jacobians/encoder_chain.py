@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from empirical.jacobians.decompositions import require_finite
 from empirical.jacobians.encoder_layer import LinearisedEncoderLayer
 from empirical.jacobians.layer_chain import (
     GROUP_MOST,
@@ -27,7 +28,7 @@ from empirical.jacobians.layer_chain import (
     require_finite_hidden,
     require_reproduced,
 )
-from empirical.jacobians.operators import LinearOperator, gram64, require_finite
+from empirical.jacobians.operators import LinearOperator, gram64
 from empirical.jacobians.stem import LinearisedStem
 
 if TYPE_CHECKING:

@@ -29,8 +29,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from empirical.jacobians.decompositions import floor, qr_positive, require_finite
 from empirical.jacobians.krylov_finish import finish, finish_dense, finish_without
-from empirical.jacobians.krylov_space import Budget, LeftSpace, floor, random_directions, ritz
+from empirical.jacobians.krylov_space import Budget, LeftSpace, random_directions, ritz
 from empirical.jacobians.operators import (
     MATERIALISE_BUDGET_BYTES,
     DenseOperator,
@@ -38,7 +39,6 @@ from empirical.jacobians.operators import (
     OutOfMemoryError,
     available_bytes,
     is_out_of_memory,
-    require_finite,
 )
 from empirical.jacobians.triplets import Products, Triplets
 
@@ -169,10 +169,9 @@ class _Task:
 
 def _transposed(found: Triplets, products: int) -> Triplets:
     """Triplets of A from those of A^T, u orthonormal in float64 again."""
-    u, triangle = torch.linalg.qr(found.v.double())
     return dataclasses.replace(
         found,
-        u=u * torch.where(triangle.diagonal() < 0.0, -1.0, 1.0),
+        u=qr_positive("the left vectors", found.v.double())[0],
         v=found.u.to(found.v.dtype),
         products=dataclasses.replace(
             found.products, iteration=found.products.iteration + products - found.products.total

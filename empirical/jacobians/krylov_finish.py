@@ -13,7 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from empirical.jacobians.krylov_space import Budget, LeftSpace, floor, orthonormal, random_directions
+from empirical.jacobians.decompositions import floor, qr_positive
+from empirical.jacobians.krylov_space import Budget, LeftSpace, orthonormal, random_directions
 from empirical.jacobians.operators import LinearOperator
 from empirical.jacobians.triplets import Triplets
 
@@ -27,10 +28,9 @@ def finish(space: LeftSpace, k: int, tolerance: float, seed: int) -> Triplets:
     # QR in order of size, not division by sqrt(eigenvalue): u_i holds eps u_1, hence W y_i holds eps s_1 v_1, which A
     # would blow up to eps s_1^2 / s_i; and |R_ii| keeps small values that a Gram matrix loses below sqrt(eps) s_1.
     # In float64: norms of long float32 columns are off by 1e-5.
-    v, triangle = torch.linalg.qr(space.right(k).double().T)
-    diagonal = triangle.diagonal()
-    estimate, order = diagonal.abs().sort(descending=True, stable=True)
-    v = (v * torch.where(diagonal < 0.0, -1.0, 1.0)).T[order]
+    v, diagonal = qr_positive("the right vectors", space.right(k).double().T)
+    estimate, order = diagonal.sort(descending=True, stable=True)
+    v = v.T[order]
     scale = float(estimate[0])
     zero = estimate <= floor(operator.dtype) * scale
     estimate = torch.where(zero, 0.0, estimate)

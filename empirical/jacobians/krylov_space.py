@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from empirical.jacobians.operators import LinearOperator, OutOfMemoryError, gram64, require_finite
+from empirical.jacobians.decompositions import gram_singular, qr, require_finite
+from empirical.jacobians.operators import LinearOperator, OutOfMemoryError, gram64
 
 # W is kept in slabs of this many directions: one call makes its products with a new one, and nothing is copied anew.
 _SLAB = 16
@@ -100,7 +101,7 @@ class LeftSpace:
             grown[old:] = across.T
         grown[:old, old:] = grown[old:, :old].T
         self._gram = grown
-        self.s, self.y = eigen(grown)
+        self.s, self.y = gram_singular("the Gram matrix of the products", grown)
         return new
 
     def hold(self, q: Tensor, matrix: Tensor, y: Tensor) -> None:
@@ -150,19 +151,13 @@ def ritz(w: Tensor) -> tuple[Tensor, Tensor]:
     Eigenvectors of values below sqrt(eps) s_1 are only a basis of their space: Rayleigh-Ritz again within it sorts
     them out, until they are above the floor of the products themselves.
     """
-    s, y = eigen(gram64(w, w))
+    s, y = gram_singular("the Gram matrix of the rows", gram64(w, w))
     small = s <= 1e-6 * s[0]
     if w.dtype == torch.float64 and bool(small.any()) and not bool(small.all()):
         inner = gram64(rest := y[:, small].T @ w, rest)
-        values, vectors = eigen(inner)
+        values, vectors = gram_singular("the Gram matrix of the small rows", inner)
         s, y = torch.cat([s[~small], values]), torch.cat([y[:, ~small], y[:, small] @ vectors], 1)
     return s, y
-
-
-def eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Singular values and vectors, descending, from a float64 Gram matrix that is known to be finite."""
-    values, vectors = torch.linalg.eigh(gram)
-    return values.flip(0).clamp_min(0.0).sqrt(), vectors.flip(1)
 
 
 def orthonormal(new: Tensor, q: Tensor) -> Tensor:
@@ -175,16 +170,11 @@ def orthonormal(new: Tensor, q: Tensor) -> Tensor:
     new = new[:, kept] / size[kept]
     for _ in range(2):  # twice is enough (Kahan and Parlett)
         new = new - q @ (q.T @ new)
-    basis, triangle = torch.linalg.qr(new)
+    basis, triangle = qr("new directions", new)
     # A column that is a combination of the others leaves a diagonal of rounding size in R, and a random column in Q.
     basis = basis[:, triangle.diagonal().abs() > 1e-10]
     basis = basis - q @ (q.T @ basis)
-    return torch.linalg.qr(basis)[0][:, : max(0, q.shape[0] - q.shape[1])]
-
-
-def floor(dtype: torch.dtype) -> float:
-    """Relative size below which a singular value is rounding of the products."""
-    return 8.0 * torch.finfo(dtype).eps
+    return qr("new directions", basis)[0][:, : max(0, q.shape[0] - q.shape[1])]
 
 
 def random_directions(rows: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -8,7 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from empirical.jacobians.operators import LinearOperator, NonFiniteError, require_finite
+from empirical.jacobians.decompositions import NonFiniteError, require_finite
+from empirical.jacobians.operators import LinearOperator
 from empirical.jacobians.pieces import ALL
 from empirical.recognition.forward import rounding_bound
 

@@ -1,4 +1,4 @@
-"""Linear operators known by their products, and the finiteness guard before every decomposition."""
+"""Linear operators known by their products."""
 
 from __future__ import annotations
 
@@ -12,23 +12,6 @@ from torch import Tensor
 MATERIALISE_BUDGET_BYTES = 256 * 2**20
 _GRAM_ENTRIES = 2**17
 _LEAST_COLUMNS = 1024
-
-
-class NonFiniteError(ValueError):
-    """A matrix or vector holds a NaN or an infinity. `eigvalsh` would turn it into plausible numbers."""
-
-
-def require_finite(name: str, value: Tensor) -> Tensor:
-    """Return `value`, or raise.
-
-    Raises:
-        NonFiniteError: naming the quantity and how many of its entries are not finite.
-    """
-    # The sum of squares is finite only if every entry is, and costs one pass; the exact count only on failure.
-    if not torch.isfinite(value.abs().sum()):
-        bad = int((~torch.isfinite(value)).sum())
-        raise NonFiniteError(f"{name} must be finite before it is decomposed; got {bad} of {value.numel()} not finite")
-    return value
 
 
 class AdjointError(RuntimeError):

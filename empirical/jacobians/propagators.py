@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from empirical.jacobians.decompositions import gram_singular_values, svd
 from empirical.jacobians.krylov import leading_triplets
-from empirical.jacobians.operators import LinearOperator, require_finite
+from empirical.jacobians.operators import LinearOperator
 from empirical.jacobians.protocol import Chain
 
 # A propagator of at most this size is made dense: its Frobenius norm, hence the bulk gap, is then exact.
@@ -169,7 +170,7 @@ def _dense(operator: LinearOperator) -> Tensor:
 
 def dense_dominant(a: Tensor) -> Dominant:
     """Leading triplet, gap and bulk gap of a square float64 matrix, exact."""
-    u, s, vh = torch.linalg.svd(require_finite("the propagator", a))
+    u, s, vh = svd("the propagator", a)
     sigma = float(s[0])
     forward = torch.linalg.vector_norm(a @ vh[0] - sigma * u[:, 0])
     backward = torch.linalg.vector_norm(a.T @ u[:, 0] - sigma * vh[0])
@@ -243,8 +244,7 @@ def _layer(
 
 def top_of_gram(gram: Tensor) -> float:
     """||M|| from M M^T."""
-    gram = require_finite("an injection's Gram matrix", gram)
-    return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(0.5 * (gram + gram.T))[-1])))
+    return float(gram_singular_values("an injection's Gram matrix", gram)[0])
 
 
 def project_out(gram: Tensor, u: Tensor) -> Tensor:

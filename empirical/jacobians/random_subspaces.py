@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from observables.decompositions import cholesky, eigenvalues, inverse
+
 NULL_DRAWS = 4000
 
 
@@ -82,8 +84,8 @@ def random_subspaces(dimension: int, rank: int, *, draws: int = NULL_DRAWS, seed
         inside = np.swapaxes(inside, 1, 2) @ inside
         outside = _wishart(dimension - rank, rank, draws, generator)
         # eigenvalues of the symmetric form T^{-1} G^T G T^{-T}, T T^T the sum
-        root = np.linalg.inv(np.linalg.cholesky(inside + outside))
-        squares = np.clip(np.linalg.eigvalsh(root @ inside @ np.swapaxes(root, 1, 2)), 0.0, 1.0)
+        root = inverse("T", cholesky("T T^T", inside + outside))
+        squares = np.clip(eigenvalues("the squared cosines", root @ inside @ np.swapaxes(root, 1, 2)), 0.0, 1.0)
     return RandomSubspaces(
         dimension=dimension,
         rank=rank,

@@ -32,8 +32,8 @@ import torch
 from torch import Tensor
 
 from empirical.jacobians.chain import DecoderChain
+from empirical.jacobians.decompositions import qr, singular_values, svd
 from empirical.jacobians.krylov import leading_triplets
-from empirical.jacobians.operators import require_finite
 from empirical.jacobians.random_subspaces import random_subspaces
 from observables.positional import positional_subspaces
 
@@ -82,8 +82,8 @@ def leading_spaces(chain: DecoderChain, rank: int, position: int | None = -1, *,
     for layer in range(1, chain.depth + 1):
         operator = chain.propagator(layer, position)
         if position is not None:
-            matrix = require_finite("the propagator", operator.materialise().matrix.double())
-            u, s, vh = torch.linalg.svd(matrix)
+            matrix = operator.materialise().matrix.double()
+            u, s, vh = svd("the propagator", matrix)
             u, s, v = u[:, :k], s[:k], vh[:k].T
             forward = torch.linalg.vector_norm(matrix @ v - u * s, dim=0)
             backward = torch.linalg.vector_norm(matrix.T @ u - v * s, dim=0)
@@ -92,7 +92,7 @@ def leading_spaces(chain: DecoderChain, rank: int, position: int | None = -1, *,
             continue
         found = leading_triplets(operator, k, frobenius=False, seed=seed)
         # A^T u / s is as orthogonal as the residual is small; the spaces, nested as before, need orthonormal frames
-        u, v = (torch.linalg.qr(frame.double()).Q for frame in (found.u, found.v))
+        u, v = (qr("leading vectors", frame.double())[0] for frame in (found.u, found.v))
         spaces.append(LeadingSpaces(found.s, u, v, found.residual, found.converged))
     return spaces
 
@@ -109,7 +109,7 @@ def principal_cosines(right: Tensor, left: Tensor) -> Tensor:
         off = float((frame.T @ frame - torch.eye(frame.shape[1], dtype=frame.dtype, device=frame.device)).abs().max())
         if not off <= 1e-6:
             raise ValueError(f"{name} must have orthonormal columns; got a Gram matrix off the identity by {off:.1e}")
-    return torch.linalg.svdvals(right.T @ left).clamp_max(1.0)
+    return singular_values("V^T U", right.T @ left).clamp_max(1.0)
 
 
 def _kept(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.checkpoints.published import random_model
-from empirical.jacobians.operators import require_finite
+from empirical.jacobians import decompositions
 
 KINDS = ("random_weights", "shuffled_layers", "random_singular_vectors")
 
@@ -115,7 +115,7 @@ def singular_values(checkpoint: Checkpoint, half: Half = "decoder") -> dict[str,
         NonFiniteError: if a weight is not finite.
     """
     return {
-        name: torch.linalg.svdvals(require_finite(name, weight.detach().to(device="cpu", dtype=torch.float64)))
+        name: decompositions.singular_values(name, weight.detach().to(device="cpu", dtype=torch.float64))
         for name, weight in _matrices(checkpoint, half)
     }
 
@@ -172,9 +172,9 @@ def _shallow(checkpoint: Checkpoint, but: list[Any] | None = None) -> Any:
 
 def _haar_frame(size: int, count: int, generator: torch.Generator) -> Tensor:
     """Orthonormal columns of Haar's law, (size, count)."""
-    q, r = torch.linalg.qr(torch.randn(size, count, generator=generator, dtype=torch.float64))
-    # Householder's signs are not uniform; with a positive diagonal of r the frame is (Mezzadri 2007).
-    return q * torch.where(r.diagonal() < 0, -1.0, 1.0)
+    normal = torch.randn(size, count, generator=generator, dtype=torch.float64)
+    # Householder's signs are not uniform; with a positive diagonal of R the frame is (Mezzadri 2007).
+    return decompositions.qr_positive("a normal matrix", normal)[0]
 
 
 def _seed(seed: int, draw: int) -> int:

@@ -157,7 +157,7 @@ def test_sizes_that_were_asked_for_do_not_depend_on_the_others():
 @pytest.mark.parametrize("budget", [0, 1 << 30])
 def test_sequence_products_composed_or_dense_agree_past_the_dense_case(budget, monkeypatch):
     """288 rows, so that iterations are at work; composed operators where no product may be kept."""
-    monkeypatch.setattr("empirical.jacobians.blocks._DENSE_BYTES", budget)
+    monkeypatch.setattr("empirical.jacobians.windows._DENSE_BYTES", budget)
     model = oracle.small_whisper(torch.float64, width=24)
     chain = DecoderChain(model, oracle.encoder_states(model), list(range(1, 13)))
     found = measure_blocks(chain, [2], None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from empirical.jacobians.chain import DecoderChain, LinearisationError
-from empirical.jacobians.operators import NonFiniteError
+from empirical.jacobians.decompositions import NonFiniteError
 from tests.empirical import jacobian_models as oracle
 
 TOKENS = [1, 7, 3, 22, 5]

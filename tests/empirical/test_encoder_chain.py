@@ -9,8 +9,8 @@ from transformers import WhisperForConditionalGeneration
 from empirical.jacobians import self_attention
 from empirical.jacobians.chain import DecoderChain, LinearisationError
 from empirical.jacobians.context import measure_context
+from empirical.jacobians.decompositions import NonFiniteError
 from empirical.jacobians.encoder_chain import EncoderChain
-from empirical.jacobians.operators import NonFiniteError
 from empirical.jacobians.propagators import measure_position_layers, measure_sequence_layers
 from empirical.jacobians.protocol import Chain
 from tests.empirical import jacobian_models as oracle

@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
+from empirical.jacobians.decompositions import NonFiniteError
 from empirical.jacobians.krylov import DENSE_ROWS, leading_triplets
-from empirical.jacobians.operators import LinearOperator, NonFiniteError
+from empirical.jacobians.operators import LinearOperator
 
 
 def prescribed(rows: int, cols: int, s: torch.Tensor, seed: int = 0) -> torch.Tensor:

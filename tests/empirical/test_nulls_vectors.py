@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from empirical.jacobians.operators import NonFiniteError
+from empirical.jacobians.decompositions import NonFiniteError
 from empirical.nulls import random_singular_vectors
 from observables import RandomAlignment
 from tests.helpers.tiny_whisper import write_tiny_whisper

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from empirical.jacobians.decompositions import NonFiniteError, require_finite
 from empirical.jacobians.operators import (
     AdjointError,
     DenseOperator,
     LinearOperator,
-    NonFiniteError,
     gram64,
-    require_finite,
 )
 
 
