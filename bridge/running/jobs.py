@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bridge.running import provenance
 from bridge.running.phasemap import write_sweep
-from bridge.running.pool import peak_rss_bytes
+from bridge.running.resident import peak_rss_bytes
 from bridge.running.store import Part, write_part
 from bridge.running.tasks import NullTask, Task
 
@@ -301,12 +301,18 @@ def _forward_error(reference: str, dtype: str, device: str, companion: str | Non
     return check_determinism(WhisperFunction(_checkpoint(reference, dtype, device, companion).model))
 
 
-@lru_cache(maxsize=1)
+_held: dict[tuple[str, str, str, str | None], Checkpoint] = {}
+
+
 def _checkpoint(reference: str, dtype: str, device: str, companion: str | None) -> Checkpoint:
-    """The model at work; the one before is let go, so that a worker holds one at a time."""
+    """The model at work; the one before is let go first, so that a worker never holds two."""
     from empirical.checkpoints.checkpoint import load_checkpoint
 
-    return load_checkpoint(reference, dtype=dtype, device=device, companion=companion)
+    key = (reference, dtype, device, companion)
+    if key not in _held:
+        _held.clear()
+        _held[key] = load_checkpoint(reference, dtype=dtype, device=device, companion=companion)
+    return _held[key]
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,8 @@ from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from bridge.running.resident import forget_peak, peak_rss_bytes
+
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -74,7 +76,7 @@ class Reply:
         key: of the job.
         value: what the function returned; None if it failed.
         failure: None if it returned.
-        peak_rss_bytes: largest resident memory the worker has had so far.
+        peak_rss_bytes: largest resident memory of the worker while it was at work on it (since it began, off Linux).
     """
 
     key: str
@@ -152,7 +154,8 @@ class WorkerPool:
             if code == -getattr(signal, "SIGKILL", 9):
                 message += ": killed from outside, as a system does that has run out of memory; try --workers 1"
             return Reply(job.key, failure=Failure("WorkerDied", message, code="worker_died"))
-        self.peak_rss_bytes[worker.process.pid or 0] = reply.peak_rss_bytes
+        pid = worker.process.pid or 0
+        self.peak_rss_bytes[pid] = max(self.peak_rss_bytes.get(pid, 0), reply.peak_rss_bytes)
         self._idle.append(worker)
         return reply
 
@@ -186,6 +189,7 @@ def _serve(pipe: connection.Connection) -> None:
 
 
 def _call(job: Job) -> Reply:
+    forget_peak()
     try:
         module, _, name = job.target.partition(":")
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)
@@ -200,16 +204,6 @@ def _call(job: Job) -> Reply:
             trace=traceback.format_exc(),
         )
         return Reply(job.key, failure=failure, peak_rss_bytes=peak_rss_bytes())
-
-
-def peak_rss_bytes() -> int:
-    """Largest resident memory of this process so far, in bytes; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if os.uname().sysname == "Darwin" else peak * 1024)
 
 
 def limit_threads() -> None:

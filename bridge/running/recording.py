@@ -15,7 +15,8 @@ from bridge.running import provenance
 from bridge.running.config import RunConfig
 from bridge.running.inputs import Inputs
 from bridge.running.nulls import gather_nulls
-from bridge.running.pool import Reply, WorkerPool, peak_rss_bytes
+from bridge.running.pool import Reply, WorkerPool
+from bridge.running.resident import peak_rss_bytes
 from bridge.running.store import Part, RunStore, write_json, write_lines, write_table
 from bridge.running.tasks import NullTask, Task
 from bridge.running.timing import Stopwatch

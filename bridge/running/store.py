@@ -41,7 +41,7 @@ class Part:
         rows: number of rows by table name; a table without rows has no file.
         sha256: of each table's file, by table name.
         seconds: wall time of the task.
-        peak_rss_bytes: largest resident memory of the worker up to its end.
+        peak_rss_bytes: largest resident memory of the worker while it was at work on it.
     """
 
     task: str
@@ -216,7 +216,7 @@ def write_part(
         settings: digest of the run's settings.
         provenance: what is written into the metadata of every table.
         seconds: wall time of the task.
-        peak_rss_bytes: largest resident memory of the worker so far.
+        peak_rss_bytes: largest resident memory of the worker while it was at work on it.
     """
     temporary = parts / f"{_TEMPORARY}{task}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
