@@ -75,6 +75,12 @@ class DataError(SpiError):
     exit_code = ExitCode.DATA
 
 
+class NotMeasuredError(SpiError):
+    """A model was loaded, and then nothing that means anything could be measured of it, or there was no memory."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+
 class RunInterruptedError(SpiError):
     """The run was stopped by the user; what is finished is whole and stays."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from bridge.errors import ConfigError, ModelError, NoUsableAudioError, OtherSettingsError
+from bridge.errors import ConfigError, ModelError, NotMeasuredError, NoUsableAudioError, OtherSettingsError
 from bridge.running.config import DTYPES, STATES
 
 if TYPE_CHECKING:
@@ -143,7 +143,10 @@ def nulls(
 
     from empirical import ClipError, StressError, bundled_clips, scan_clips
     from empirical.checkpoints.checkpoint import CheckpointError
+    from empirical.errors import MeasuringError
     from empirical.hearing import check_request, check_tokens_from
+    from empirical.jacobians.decompositions import NonFiniteError
+    from empirical.jacobians.operators import is_out_of_memory
     from empirical.nulls import KINDS, Contexts, check_null_request, write_nulls
     from empirical.organism import list_organisms
     from empirical.recognition.reference import ReferenceTokensError
@@ -194,8 +197,15 @@ def nulls(
         raise ModelError(str(error), verbatim=error.code == "unreachable") from error
     except (ClipError, StressError, ReferenceTokensError) as error:
         raise NoUsableAudioError(str(error)) from error
+    except (MeasuringError, NonFiniteError) as error:
+        raise NotMeasuredError(f"{model}: {error}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise NotMeasuredError(f"{model} needs more memory than there is: {reason}") from error
     typer.echo(f"{out}: {rows} rows")
 
 

@@ -15,6 +15,8 @@ from torch import Tensor
 class NonFiniteError(ValueError):
     """A matrix or vector holds a NaN or an infinity. `eigvalsh` would turn it into plausible numbers."""
 
+    code = "non_finite"
+
 
 def require_finite(name: str, value: Tensor) -> Tensor:
     """Return `value`, or raise.

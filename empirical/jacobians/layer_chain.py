@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from empirical.errors import MeasuringError
 from empirical.jacobians.decompositions import NonFiniteError, require_finite
 from empirical.jacobians.operators import LinearOperator
 from empirical.jacobians.pieces import ALL
@@ -17,8 +18,10 @@ GROUP_BYTES = 64 * 2**20
 GROUP_MOST = 64
 
 
-class LinearisationError(RuntimeError):
+class LinearisationError(MeasuringError):
     """The chain does not reproduce the model it was built from: no derivative of it would mean anything."""
+
+    code = "not_linearised"
 
 
 class _Layer(Protocol):

@@ -9,13 +9,17 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from empirical.errors import MeasuringError
+
 MATERIALISE_BUDGET_BYTES = 256 * 2**20
 _GRAM_ENTRIES = 2**17
 _LEAST_COLUMNS = 1024
 
 
-class AdjointError(RuntimeError):
+class AdjointError(MeasuringError):
     """Forward and reverse products are not each other's adjoints: no singular value of them would mean anything."""
+
+    code = "not_adjoint"
 
 
 class OutOfMemoryError(MemoryError):

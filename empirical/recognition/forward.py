@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from empirical.errors import MeasuringError
+
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
     from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoderLayer, WhisperEncoderLayer
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 _ROUNDINGS = 100
 
 
-class ForwardError(RuntimeError):
+class ForwardError(MeasuringError):
     """The model gives other numbers at a second call, or the function other numbers than the model."""
+
+    code = "not_reproduced"
 
 
 class WhisperFunction:
