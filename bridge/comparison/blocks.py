@@ -168,15 +168,18 @@ def describe_blocks(summary: pd.DataFrame) -> list[str]:
     lines = []
     for key, rows in summary.groupby(["model", "state", "condition"], sort=True):
         name = ", ".join(str(part) for part in key) if isinstance(key, tuple) else str(key)
+        if not rows["n"].sum():
+            lines.append(f"{name}: nothing was certified, so that whether the hypotheses were met is not known.")
+            continue
         met = rows[rows["both"] > 0]
-        where = "on no clip at any block size"
+        where = "on no clip at any block size that was measured"
         if len(met):
             sizes = met[["block", "both", "n"]].itertuples(index=False)
             where = "; ".join(f"at m = {size} on {both} of {n} clips" for size, both, n in sizes)
         line = (
             f"{name}: xi << 1 (N xi / kappa < {PAPER_FIRST_ORDER_ERROR:g}) and kappa near 1 (> {PAPER_ALIGNMENT:g}) "
-            f"were met together {where}; smallest xi of any block {rows['gap_least'].min():.3g}, largest kappa "
-            f"{rows['alignment_most'].max():.3g}."
+            f"were met together {where}; of the blocks after the first the smallest xi is "
+            f"{rows['gap_least'].min():.3g}, the largest kappa {rows['alignment_most'].max():.3g}."
         )
         best = headline_blocks(rows)
         if len(best):
@@ -195,7 +198,8 @@ def describe_blocks(summary: pd.DataFrame) -> list[str]:
 def _one(rows: pd.DataFrame) -> dict[str, Any]:
     first = rows.sort_values("index").iloc[0]
     size, layers = int(first["block"]), int(first["layers"])
-    norm = float(first["context_norm"]) if bool(first["context_converged"]) else math.nan
+    # NaN where it did not converge; context_converged also asks for the second value and the parts of other sizes
+    norm = float(first["context_norm"])
     record: dict[str, Any] = {
         "blocks": int(first["blocks"]),
         "layers": layers,

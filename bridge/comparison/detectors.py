@@ -28,7 +28,9 @@ SCOPES = ("all", "stressed")
 
 CONFIDENCE = {"avg_logprob": -1, "no_speech_prob": 1, "compression_ratio": 1, "n_tokens": 1}
 """Columns of the clips table and their sign: +1 where more should mean failure. Tokens are there because they bound
-every rank: a proxy that does no better than they is a count of tokens."""
+every rank: a proxy that does no better than they is a count of tokens. They are no confidence, and are chosen apart."""
+
+LENGTH = ("n_tokens",)
 
 PROXIES = {"effective_rank_10": -1, "kirchhoff_10": 1, "alpha_10": 1}
 """Columns of the activations table: rank falls (C6), the Kirchhoff index and the slope rise (C8, C15)."""
@@ -150,19 +152,22 @@ def best_of_each_kind(
     labels: Sequence[str] = LABELS,
     scopes: Sequence[str] = SCOPES,
 ) -> pd.DataFrame:
-    """The best confidence and the best spectral detector, chosen on one half of the clips and tested on the other.
+    """The best confidence, the length and the best spectral detector, chosen on one half of the clips and tested on the
+    other.
 
     The best of a hundred proxies looks good on the clips it was chosen on. Directions stay fixed, circular ones are
     left out. The halves are `empirical.recognition.relatedness.halves`.
 
     Returns:
-        model, scope, label, kind ("confidence", "spectral"), detector, part, layer, chosen_auroc (first half), auroc,
-        low, high, clips and code (second half). A kind without a value in the first half has no row.
+        model, scope, label, kind ("confidence", "length", "spectral": of activations or of Jacobians), detector, part,
+        layer, chosen_auroc (first half), auroc, low, high, clips and code (second half). A kind without a value in the
+        first half has no row.
     """
     records = []
     found = find_detectors(clips, activations, layers)
     kinds = {
-        "confidence": [one for one in found if one.part == "clip"],
+        "confidence": [one for one in found if one.part == "clip" and one.name not in LENGTH],
+        "length": [one for one in found if one.part == "clip" and one.name in LENGTH],
         "spectral": [one for one in found if one.part != "clip"],
     }
     for keys, flag in _targets(clips, labels, scopes):

@@ -45,24 +45,27 @@ def context_split(blocks: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         blocks: rows of `empirical.block_parameters` (block size 1 is read: its u is u_L).
-        layers: rows of `empirical.analyze` of the same clips, for ||J_L||_F.
+        layers: rows of `empirical.analyze` of the same clips, for the share of J_L's first direction.
 
     Returns:
         One row by model, state and condition: n, norm, along (||psi|| / ||J_L||), across (||rest|| / ||J_L||), energy
         (||psi||^2 / ||J_L||_F^2), share (that of J_L's own first direction) and energy_most, the largest energy of any
-        clip. At one position J_L is the chain's (T2), and ||J_L||_F that of the true Jacobian, so that the energy is
-        approximate there.
+        clip. The energy is along^2 times share, which is the same where both are of one J_L, as for the sequence. At
+        one position norm, along and across are of the chain's J_L (T2) and share is the true Jacobian's, so that the
+        energy is approximate there; it never exceeds the share, as it does where ||psi|| of the one is held against
+        ||J_L||_F of the other.
     """
     ones = blocks[(blocks["block"] == 1) & (blocks["index"] == blocks["blocks"])]
-    last = layers[layers["layer"] == layers["layers"]][[*_CLIP, "context_frobenius", "context_share"]]
+    last = layers[layers["layer"] == layers["layers"]][[*_CLIP, "context_share"]]
     table = ones.merge(last, on=_CLIP, how="left")
-    known = table["context_converged"].astype(bool) & (table["context_norm"] > 0)
+    # what did not converge is NaN, and the flag also speaks of other block sizes
+    known = (table["context_norm"] > 0) & table["context_along"].notna() & table["context_across"].notna()
     norm = table["context_norm"].where(known)
     table = table.assign(
         norm=norm,
         along=table["context_along"] / norm,
         across=table["context_across"] / norm,
-        energy=(table["context_along"] / table["context_frobenius"].where(table["context_frobenius"] > 0)) ** 2,
+        energy=(table["context_along"] / norm) ** 2 * table["context_share"],
         known=known.astype(int),
     )
     grouped = table.groupby(KEYS, sort=False)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bridge.comparison import statistics
 from bridge.comparison.analysis import Analysis
-from bridge.comparison.beside import random_directions
+from bridge.comparison.beside import LEVEL, random_directions
 from bridge.comparison.tables import CLEAN, HALLUCINATED_WER
 from bridge.ledger.activation_claims import final_points
 from bridge.ledger.settling import Reading, Test
@@ -111,6 +111,7 @@ def alignment(analysis: Analysis) -> Test:
             law = random_directions(rows).median(numeric_only=True)
             note += f"; random directions {law['alignment_directions_mean']:.3f}"
             note += f" (95 % quantile {law['alignment_directions_q95']:.3f}, exact)"
+            note += _positions_kept(rows, state)
             readings.append(
                 Reading(
                     name,
@@ -137,6 +138,20 @@ def alignment(analysis: Analysis) -> Test:
     )
 
 
+def _positions_kept(rows: pd.DataFrame, state: str) -> str:
+    """The law that keeps energy by position (T35), which judges in the sequence state; "" at one position, and for old
+    records."""
+    names = ("alignment_positional_q95", "alignment_positional_chance")
+    if state != "sequence" or any(name not in rows for name in names):
+        return ""
+    known = rows.dropna(subset=list(names))
+    if known.empty:
+        return ""
+    quantile, chance = known[names[0]].median(), known[names[1]]
+    beyond = int((chance < 1 - LEVEL).sum())
+    return f"; positions kept (95 % quantile {quantile:.3f}), beyond it in {beyond} of {len(known)}"
+
+
 def _overlaps(analysis: Analysis, model: str, family: str | None, state: str) -> list[Reading]:
     """Leading subspaces of consecutive layers beside chance; they are shown, and decide nothing."""
     table = analysis.tables.subspaces
@@ -148,6 +163,13 @@ def _overlaps(analysis: Analysis, model: str, family: str | None, state: str) ->
         found = statistics.bootstrap_mean(part["overlap"], list(part["clip"]), seed=analysis.tables.seed)
         above = int((part["overlap"] > part["null_overlap_high"]).sum())
         edge = part[["boundary_gap", "boundary_gap_before"]].max(axis=1).median()
+        kept = ""
+        if state == "sequence" and "kept_overlap" in part and part["kept_overlap"].notna().any():
+            beyond = int((part["overlap"] > part["kept_overlap_high"]).sum())
+            kept = (
+                f"; positions kept {part['kept_overlap'].mean():.3f} (95 % quantile "
+                f"{part['kept_overlap_high'].mean():.3f}), exceeded in {beyond} of {len(part)}"
+            )
         readings.append(
             Reading(
                 model,
@@ -157,7 +179,8 @@ def _overlaps(analysis: Analysis, model: str, family: str | None, state: str) ->
                 PAPER_ALIGNMENT**2,
                 "greater",
                 f"{state} state; random spaces {part['null_overlap'].mean():.3f} (95 % quantile "
-                f"{part['null_overlap_high'].mean():.3f}), exceeded in {above} of {len(part)}; boundary gap {edge:.2f}",
+                f"{part['null_overlap_high'].mean():.3f}), exceeded in {above} of {len(part)}{kept}; boundary gap "
+                f"{edge:.2f}",
                 decides=False,
             )
         )

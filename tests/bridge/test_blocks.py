@@ -156,8 +156,21 @@ def test_what_did_not_converge_is_not_certified_and_spoils_nothing_else():
     assert others["cone_upper_over_norm"].equals(untouched["cone_upper_over_norm"])
     summary = summarise_blocks(table.reset_index()).set_index("block")
     assert summary.loc[2, "n"] == 0 and summary.loc[2, "uncertified"] == 1
-    unknown = records(BROAD).assign(context_converged=False)
+    unknown = records(BROAD).assign(context_converged=False, context_norm=math.nan)
     assert (certify_measured_blocks(unknown)["reason"] == "the norm of J_L is 0 or not converged").all()
+    (line,) = describe_blocks(summarise_blocks(certify_measured_blocks(unknown)))
+    assert line.endswith("nothing was certified, so that whether the hypotheses were met is not known.")
+
+
+def test_a_norm_that_is_known_is_held_against_the_certificate_whatever_else_did_not_converge():
+    """The flag of J_L speaks of its second value and of the parts at every block size, too."""
+    rows = records(BROAD).assign(context_converged=False, context_sigma2=math.nan)
+    rows.loc[rows["block"] == 4, "context_across"] = math.nan
+    table = certify_measured_blocks(rows).set_index("block")
+    whole = certify_measured_blocks(records(BROAD)).set_index("block")
+    assert (table["reason"] == "").all() and table["cone_upper_over_norm"].equals(whole["cone_upper_over_norm"])
+    assert table["sigma2_upper_over_sigma2"].isna().all() and not table["violated"].any()
+    assert np.isnan(table.loc[4, "noise_ratio"]) and table.loc[2, "noise_ratio"] == whole.loc[2, "noise_ratio"]
 
 
 def test_summary_takes_medians_over_clips_and_the_headline_keeps_to_half_the_depth():

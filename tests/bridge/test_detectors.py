@@ -161,9 +161,19 @@ def test_truncated_clips_stand_apart(run: tuple[pd.DataFrame, ...]) -> None:
 def test_the_best_is_chosen_on_one_half_and_tested_on_the_other(run: tuple[pd.DataFrame, ...]) -> None:
     found = best_of_each_kind(*run, seed=0, labels=["wer_above_half"], scopes=["all"]).set_index("kind")
     assert found.loc["confidence", "detector"] == "avg_logprob"
+    assert found.loc["length", "detector"] == "n_tokens" and set(found.index) == {"confidence", "length", "spectral"}
     best = found.loc["spectral"]
     assert (best["detector"], best["part"], best["layer"]) == ("alpha_10", COMPONENTS[1], 2)
     assert best["chosen_auroc"] == best["auroc"] == 1.0 and best["clips"] == 8 and best["low"] < 1.0
+
+
+def test_the_number_of_tokens_is_no_confidence(run: tuple[pd.DataFrame, ...]) -> None:
+    clips, activations, layers = run
+    failed = clips["wer_above_half"].to_numpy(dtype=bool)
+    told = clips.assign(n_tokens=np.where(failed, 30, 10), avg_logprob=-1.0, no_speech_prob=0.0, compression_ratio=1.0)
+    found = best_of_each_kind(told, activations, layers, seed=0, labels=["wer_above_half"], scopes=["all"])
+    found = found.set_index("kind")
+    assert found.loc["length", "auroc"] == 1.0 and found.loc["confidence", "auroc"] == 0.5
 
 
 def test_a_proxy_good_by_chance_on_one_half_is_found_out_on_the_other(run: tuple[pd.DataFrame, ...]) -> None:

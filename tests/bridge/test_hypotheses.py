@@ -106,6 +106,13 @@ def test_the_split_of_a_rank_one_jacobian_lies_along_u():
         assert row["energy"] == pytest.approx((psi @ psi) / (s**2).sum())
         assert row["energy"] <= row["share"] * (1 + 1e-12)
         assert (row["energy"] > 0.99) is clear
+        # At one position the records' Frobenius norm is the true Jacobian's, of another scale than the chain's.
+        true = pd.DataFrame([last | {"context_frobenius": last["context_frobenius"] / 3}])
+        (apart,) = context_split(blocks, true).to_dict("records")
+        assert apart["energy"] <= apart["share"] * (1 + 1e-12) and apart["energy"] == row["energy"]
+        # A part that did not converge at another block size leaves the split as it is.
+        (loose,) = context_split(blocks.assign(context_converged=False), true).to_dict("records")
+        assert loose == apart
 
 
 def test_effort_counts_triplets_and_takes_the_worst_residual_of_those_that_converged():
@@ -166,6 +173,27 @@ def test_results_say_whether_the_hypotheses_were_met(analysis):
     said = {part["topic"]: part["text"] for part in found["headline"]}
     assert "met together in 0 of 4 chains of m = 1, 2, 3, 4 layers a block" in said["Are the hypotheses met?"]
     assert any("overlap of the 2 leading directions" in one.what for one in alignment(analysis).readings)
+
+
+def test_alignment_of_the_sequence_is_held_against_the_law_that_keeps_positions_in_the_claim_too(analysis):
+    """(T22) in T d dimensions is exceeded for shared positions alone: the claim's note must not stop there."""
+    tables = analysis.tables
+    layers = tables.layers.assign(state="sequence", alignment_positional_rms=0.2, alignment_positional_q95=0.4)
+    layers["alignment_positional_chance"] = np.where(layers["layer"] == 2, 0.01, 0.5)
+    spaces = tables.subspaces.assign(state="sequence", kept_overlap=0.3, kept_overlap_high=0.9)
+    comparison = analysis.comparison.assign(state="sequence")
+    found = alignment(replace(analysis, tables=replace(tables, layers=layers, subspaces=spaces), comparison=comparison))
+    counted = layers[layers["layer"] >= 2]["alignment"].notna().sum()
+    beyond = layers[layers["layer"] == 2]["alignment"].notna().sum()
+    notes = {one.what: one.note for one in found.readings if one.note.startswith("sequence")}
+    note = notes["mean alignment of layers 2..L"]
+    assert f"positions kept (95 % quantile 0.400), beyond it in {beyond} of {counted}" in note
+    assert (
+        "positions kept 0.300 (95 % quantile 0.900), exceeded in 0 of"
+        in notes["mean overlap of the 2 leading directions, layers 2..L"]
+    )
+    # at one position that law is the one of random directions, and is not said twice
+    assert all("positions kept" not in one.note for one in alignment(analysis).readings if one.note[:8] == "position")
 
 
 def test_the_report_has_their_section(analysis):
