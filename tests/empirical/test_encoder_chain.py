@@ -142,7 +142,8 @@ def test_products_do_not_depend_on_slabs_and_groups(monkeypatch):
         x = torch.randn((operator.shape[1], 9), generator=generator, dtype=torch.float64)
         wanted = operator.matmat(x), operator.rmatmat(y)
         with monkeypatch.context() as patch:
-            patch.setattr(self_attention, "_SLAB_BYTES", 1)  # one head at a time
+            patch.setattr(self_attention, "_SLAB_BYTES", {"cpu": 1})  # one head
+            patch.setattr(self_attention, "_LEAST_ROWS", 3)  # and three rows at a time
             patch.setattr(EncoderChain, "group", 2)
             found = operator.matmat(x), operator.rmatmat(y)
         for ours, theirs in zip(found, wanted, strict=True):
