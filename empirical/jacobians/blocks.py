@@ -338,5 +338,7 @@ def _chain_of(
 def _coherent(gram: Tensor) -> list[float]:
     """c_l = <g_l, w> for the unit w with the largest sum of squares, its sign such that the last block's is >= 0."""
     values, vectors = gram_singular("the Gram matrix of the along parts", 0.5 * (gram + gram.T))
-    c = vectors[:, 0] * values[0]
+    # |c_l| <= ||g_l||, which rounding in units of the largest g breaks where another is far smaller
+    largest = gram.diagonal().clamp_min(0.0).sqrt()
+    c = torch.clamp(vectors[:, 0] * values[0], -largest, largest)
     return (c if float(c[-1]) >= 0.0 else -c).tolist()

@@ -286,12 +286,13 @@ def _first(random: Tensor, start: Tensor | None) -> Tensor:
         return random
     block = random.shape[1]
     known = start.to(torch.float64)
-    if known.shape[1] <= block:
+    if known.shape[1] < block:  # random directions stand beside them
         random[:, : known.shape[1]] = known
         return random
+    # A start that is exact for another value would stay there, its residual 0 from the first step.
     sums = torch.stack([known[:, column::block].sum(1) for column in range(block)], 1)
-    unit = random / torch.linalg.vector_norm(random, dim=0)
-    return sums + _FRESH * torch.linalg.vector_norm(sums, dim=0) * unit
+    size = torch.linalg.vector_norm(sums, dim=0)
+    return sums + torch.where(size > 0.0, _FRESH * size, 1.0) * random / torch.linalg.vector_norm(random, dim=0)
 
 
 def _frobenius(task: _Task, space: LeftSpace) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import torch
 
 import theory
 from empirical.blocks import BLOCK_COLUMNS, block_parameters, task_blocks
-from empirical.jacobians.blocks import measure_blocks
+from empirical.jacobians.blocks import _coherent, measure_blocks
 from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.context import measure_context
 from empirical.jacobians.krylov import leading_triplets
@@ -119,6 +119,15 @@ def test_coherent_parts_are_those_of_one_direction_and_none_has_more(position):
         np.testing.assert_allclose(g @ w, c, atol=1e-8 * float(np.linalg.norm(g)))
         assert math.isclose(np.linalg.norm(c), norm(g), rel_tol=1e-8)  # the largest sum of squares there is
         assert c[-1] >= 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_coherent_part_is_never_larger_than_the_part_it_is_of(seed):
+    """Beside injections 1e9 times larger, rounding is far more than 64 eps of a small one, which the theory refuses."""
+    w = torch.randn(20, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    g = torch.tensor([1.0, 1e9, 3e9, 1e-3], dtype=torch.float64)[:, None] * w
+    gram = g @ g.T
+    assert (np.abs(_coherent(gram)) <= gram.diagonal().sqrt().numpy()).all()
 
 
 def test_the_certificate_of_every_block_size_holds_of_the_dense_chain():
