@@ -181,7 +181,7 @@ def measure_linearised(
     if position is None:
         layers = measure_sequence_layers(chain, seed=seed, injections=injections)
     else:
-        layers = measure_position_layers(chain, position, injections=injections)
+        layers = measure_position_layers(chain, position, seed=seed, injections=injections)
     wanted = range(1, chain.depth + 1) if depths is None else sorted(set(depths))
     if any(not 1 <= depth <= chain.depth for depth in wanted):
         raise ValueError(f"depths must lie in [1, {chain.depth}]; got {list(wanted)}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class LinearisedStem:
     """The stem at a point: its value there and products with its Jacobian S_0.
 
-    A frame of h_0 sees seven frames of the log-mel, so S_0 is banded; the convolutions themselves serve as products.
+    A frame of h_0 sees five frames of the log-mel, so S_0 is banded; the convolutions themselves serve as products.
 
     Args:
         encoder: a `WhisperEncoder` in eval mode; its submodules' weights are read, never changed.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from empirical.jacobians import self_attention
+from empirical.jacobians import krylov, propagators, self_attention
 from empirical.jacobians.chain import DecoderChain, LinearisationError
 from empirical.jacobians.context import measure_context
 from empirical.jacobians.decompositions import NonFiniteError
@@ -295,3 +295,31 @@ def test_bad_arguments_are_named():
         chain.context_jacobian(1, 7)
     with pytest.raises(ValueError, match="1 <= first <= last <= 3"):
         chain.block_injection(3, 2)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_one_injection_of_a_wide_encoder_is_measured_by_iteration_as_by_its_rows(monkeypatch, seed):
+    chain, *_ = chain_of()
+    by_rows = measure_position_layers(chain, 4)
+    spent = chain.products
+    monkeypatch.setattr(propagators, "DENSE_ROWS", 0)
+    monkeypatch.setattr(krylov, "DENSE_ROWS", 0)
+    monkeypatch.setattr(chain, "position_blocks", None)
+    found = measure_position_layers(chain, 4, seed=seed)
+    assert chain.products > spent
+    for ours, exact in zip(found, by_rows, strict=True):
+        assert ours.injection_converged
+        assert ours.arrival_converged
+        # Values are right to the square of the residual's tolerance, 1e-8; norms of products to rounding.
+        for name in ("injection_norm", "injection_along", "injection_across", "arrival", "sigma", "gap"):
+            assert getattr(ours, name) == pytest.approx(getattr(exact, name), rel=1e-12, abs=0)
+
+
+def test_a_frame_of_the_stem_sees_five_frames_of_the_log_mel():
+    chain, *_ = chain_of()
+    length = chain.features.shape[1]
+    for frame in (1, 3):
+        cotangent = torch.zeros((1, FRAMES, WIDTH), dtype=torch.float64)
+        cotangent[0, frame] = 1.0
+        seen = chain.stem.pull(cotangent)[0].abs().sum(0).nonzero()[:, 0].tolist()
+        assert seen == [at for at in range(2 * frame - 2, 2 * frame + 3) if 0 <= at < length]
