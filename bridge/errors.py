@@ -23,7 +23,7 @@ EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.USAGE: "an option, a config key or an argument is wrong",
     ExitCode.NO_AUDIO: "no usable audio was found",
     ExitCode.CHECKPOINT: "a model could not be loaded",
-    ExitCode.OTHER_SETTINGS: "the output directory belongs to another run, or to something else",
+    ExitCode.OTHER_SETTINGS: "the output directory belongs to another run or to something else, or cannot be written",
     ExitCode.SOME_FAILED: "the run finished, but some tasks failed while they were measured",
     ExitCode.DATA: "published data could not be fetched, or a data set is not whole",
     ExitCode.INTERRUPTED: "the run was interrupted; the same command goes on where it was",
@@ -64,7 +64,7 @@ class ModelError(SpiError):
 
 
 class OtherSettingsError(SpiError):
-    """The output directory was made under other settings, or is no run directory at all."""
+    """The output directory was made under other settings, is no run directory at all, or cannot be written."""
 
     exit_code = ExitCode.OTHER_SETTINGS
 

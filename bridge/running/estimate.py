@@ -131,13 +131,12 @@ def estimate(
             clip, condition, state = clips[task.clip], task.condition, task.state
         memory = max(memory, worker_memory_bytes(model, _tokens(model, clip, condition), state, k=k, dtype=dtype))
         disk += record_bytes(model, clips[task.clip], task.condition) if isinstance(task, Task) else 20_000
-    basis = f"{speed / 1e9:.0f} GFLOP/s a worker, workers {workers}"
+    basis = f"{speed / 1e9:.0f} GFLOP/s a worker, workers {min(workers, len(waiting)) or workers}"
     if by_record:
         basis += f"; {by_record} tasks by the times of finished ones"
     done = len(tasks) + len(nulls) - len(waiting)
-    return Estimate(
-        len(waiting), done, seconds / workers, disk, memory, min(workers, len(waiting)), inputs.free_bytes, basis
-    )
+    busy = min(workers, len(waiting))  # one without a task is never started
+    return Estimate(len(waiting), done, seconds / max(busy, 1), disk, memory, busy, inputs.free_bytes, basis)
 
 
 def _seconds(model: ModelInput, work: float, speed: float) -> float:

@@ -245,6 +245,8 @@ def _value(reply: Reply) -> Any:
         return reply.value
     if reply.failure.type == "CheckpointError":
         raise ModelError(reply.failure.message, verbatim="\n" in reply.failure.message)
+    if reply.failure.code in ("out_of_memory", "worker_died"):  # while a model was loaded, or its libraries
+        raise ModelError(f"{reply.key}: {reply.failure.message}")
     if reply.failure.type == "DeviceError":
         raise ConfigError(reply.failure.message)
     if reply.failure.type == "ClipError":

@@ -97,8 +97,10 @@ def inspect_model(reference: str, dtype: str, device: str, companion: str | None
 
     Raises:
         CheckpointError: if it cannot be loaded; the message says why.
+        TaskMemoryError: if there is not the memory for it.
     """
-    checkpoint = _checkpoint(reference, dtype, device, companion)
+    with _memory_named("loading it"):
+        checkpoint = _checkpoint(reference, dtype, device, companion)
     vocabulary = sorted(checkpoint.tokenizer.get_vocab().items())
     config = checkpoint.model.config
     return {
@@ -259,7 +261,7 @@ class TaskMemoryError(RuntimeError):
 
 
 @contextlib.contextmanager
-def _memory_named(task: str) -> Iterator[None]:
+def _memory_named(what: str) -> Iterator[None]:
     """What the allocators raise in their several ways, as one error with a code."""
     from empirical.jacobians.operators import is_out_of_memory
 
@@ -269,7 +271,7 @@ def _memory_named(task: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise TaskMemoryError(f"{task} needs more memory than a worker has: {reason}") from None
+        raise TaskMemoryError(f"{what} needs more memory than a worker has: {reason}") from None
 
 
 def _memory(device: torch.device, workers: int) -> int | None:

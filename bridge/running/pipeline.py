@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bridge.errors import ExitCode, NoUsableAudioError, RunInterruptedError
+from bridge.errors import ExitCode, NoUsableAudioError, OtherSettingsError, RunInterruptedError
 from bridge.running import provenance
 from bridge.running.config import RunConfig
 from bridge.running.estimate import Estimate, duration, estimate
@@ -24,11 +24,11 @@ from bridge.running.inputs import Inputs, default_directory, make_settings, prep
 from bridge.running.nulls import null_tasks, unused_nulls
 from bridge.running.pool import Job, WorkerPool
 from bridge.running.recording import Outcomes, write_inputs, write_log, write_records, write_timings
-from bridge.running.store import Part, RunStore, settings_digest
+from bridge.running.store import Part, RunStore, UnwritableError, reason, settings_digest
 from bridge.running.tasks import NullTask, Task, make_tasks, working_order
 from bridge.running.timing import Stopwatch
 
-_SWEEP = "sweep"
+_SWEEP, _LABELS, _REPORT = "sweep", "labels", "report"
 _QUIET_LIBRARIES = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
@@ -111,7 +111,8 @@ def run(
         Where everything is, and how many tasks came to what.
 
     Raises:
-        ModelError, NoUsableAudioError, OtherSettingsError: see `bridge.errors`.
+        ModelError, NoUsableAudioError, OtherSettingsError: see `bridge.errors`; the last also where nothing more can
+            be written.
         RunInterruptedError: after Ctrl-C or SIGTERM; only whole parts are left.
     """
     watch = Stopwatch()
@@ -122,8 +123,9 @@ def run(
             with watch.stage("prepare"):
                 inputs = prepare(pool, config)
             store = _store(config, inputs)
-            store.open(resume=resume)
-            with store.lock():
+            store.check(resume=resume)
+            with store.lock(), _written(store.root, outcomes):
+                store.open(resume=resume)
                 store.sweep()
                 write_inputs(store, config, inputs, command, pool.workers)
                 with watch.stage("plan"):
@@ -140,13 +142,15 @@ def run(
                 tasks = [*plan.tasks, *plan.nulls]
                 with watch.stage("merge"):
                     write_records(store, inputs, plan.tasks, plan.nulls, outcomes)
-                    _label_again(pool, store)
+                    _label_again(pool, store, outcomes)
                 quarantine = write_log(store, inputs, outcomes)
                 write_timings(store, watch, tasks, outcomes, pool)
                 counts = outcomes.counts(tasks)
                 if report and counts["ok"]:
                     with watch.stage("report"):
-                        _report(pool, store.root)
+                        _report(pool, store, outcomes)
+                    counts = outcomes.counts(tasks)
+                    write_log(store, inputs, outcomes)
                     write_timings(store, watch, tasks, outcomes, pool)
     except KeyboardInterrupt:
         raise RunInterruptedError(_how_to_resume(len(outcomes.parts), command)) from None
@@ -154,7 +158,7 @@ def run(
         codes = Counter(entry["code"] for entry in quarantine)
         reasons = ", ".join(f"{code} {count}" for code, count in codes.items())
         raise NoUsableAudioError(f"no sample could be measured ({reasons}); see {store.root / 'quarantine.jsonl'}")
-    reported = report and counts["ok"] > 0
+    reported = report and counts["ok"] > 0 and _REPORT not in outcomes.failures
     summary = RunSummary(
         directory=store.root,
         tasks=counts,
@@ -230,25 +234,46 @@ def _measure(pool: WorkerPool, store: RunStore, plan: Plan, outcomes: Outcomes, 
     paths = {clip.name: clip.path for clip in plan.inputs.clips}
     with tqdm(total=len(jobs), desc="measuring", unit="task", file=sys.stderr, disable=True if quiet else None) as bar:
         for reply in pool.run(jobs):
+            if reply.failure is not None and reply.failure.code == UnwritableError.code:
+                # The tasks after it would be measured for nothing.
+                raise OtherSettingsError(f"{reply.failure.message}; {_kept(outcomes)}")
             outcomes.note(reply, by_id.get(reply.key), paths)
             bar.update()
 
 
-def _label_again(pool: WorkerPool, store: RunStore) -> None:
+def _label_again(pool: WorkerPool, store: RunStore, outcomes: Outcomes) -> None:
     """Keeps a run that was rescored so: merging takes the clips table from its parts, which have no labels."""
     if not (store.root / "rescored.json").is_file() or not (store.records / "clips.parquet").is_file():
         return
     arguments = {"run_directory": str(store.root), "seed": store.settings["seed"]}
-    (reply,) = pool.run([worker_job("label", "label_again", arguments)])
-    if reply.failure is not None:
-        raise RuntimeError(f"the clips could not be labelled again; the records are whole\n{reply.failure.trace}")
+    _finish(pool, worker_job(_LABELS, "label_again", arguments), outcomes)
 
 
-def _report(pool: WorkerPool, directory: Path) -> None:
+def _report(pool: WorkerPool, store: RunStore, outcomes: Outcomes) -> None:
     """Writes the report in a worker, where every library has one thread: many small matrices are slower with two."""
-    (reply,) = pool.run([worker_job("report", "write_report", {"run_directory": str(directory)})])
+    _finish(pool, worker_job(_REPORT, "write_report", {"run_directory": str(store.root)}), outcomes)
+
+
+def _finish(pool: WorkerPool, job: Job, outcomes: Outcomes) -> None:
+    """What comes after the records: where it fails they are whole nevertheless, and the failure is told as a task's."""
+    (reply,) = pool.run([job])
     if reply.failure is not None:
-        raise RuntimeError(f"the report could not be made; the records are whole\n{reply.failure.trace}")
+        outcomes.note(reply, None, {})
+
+
+@contextlib.contextmanager
+def _written(root: Path, outcomes: Outcomes) -> Iterator[None]:
+    """What the run writes itself: a disk that is full, or gone, ends it in one line."""
+    try:
+        yield
+    except BrokenPipeError:  # of the terminal, not of the directory
+        raise
+    except OSError as error:
+        raise OtherSettingsError(f"{root} cannot be written: {reason(error)}; {_kept(outcomes)}") from error
+
+
+def _kept(outcomes: Outcomes) -> str:
+    return f"{len(outcomes.parts)} finished tasks are kept, and the same command goes on with them"
 
 
 @contextlib.contextmanager
@@ -283,7 +308,9 @@ def _closing(summary: RunSummary, outcomes: Outcomes) -> Iterator[str]:
     counts = ", ".join(f"{count} {status}" for status, count in summary.tasks.items() if count)
     yield f"{counts} in {duration(summary.seconds)}"
     for identity, failure in sorted(outcomes.failures.items())[:5]:
-        yield f"failed: {identity}: {failure['type']}: {failure['message']}"
+        yield f"failed: {identity}: {failure['type']}: {' '.join(failure['message'].split())}"
+    if outcomes.failures:
+        yield f"{len(outcomes.failures)} failed: {summary.directory / 'failures.jsonl'}"
     if summary.quarantined:
         yield f"{summary.quarantined} samples refused: {summary.directory / 'quarantine.jsonl'}"
     if summary.report is not None:

@@ -28,6 +28,7 @@ from bridge.running.schema import to_table
 
 SETTINGS_SCHEMA = 2
 _TEMPORARY = ".partial-"
+_LOCK = ".lock"
 _METADATA_KEY = b"spi"
 
 
@@ -50,6 +51,12 @@ class Part:
     sha256: dict[str, str]
     seconds: float
     peak_rss_bytes: int
+
+
+class UnwritableError(RuntimeError):
+    """A part cannot be written, for want of room say: the tasks after it could not be either."""
+
+    code = "unwritable"
 
 
 class RunStore:
@@ -87,12 +94,13 @@ class RunStore:
             if not resume:
                 raise OtherSettingsError(f"{self.root} already holds this run; leave out --no-resume to go on with it")
             return True
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+        if self.root.exists() and not (self.root.is_dir() and all(_leaves_room(path) for path in self.root.iterdir())):
             raise OtherSettingsError(f"{self.root} exists and is not a run of spi; choose another --out")
         return False
 
     def open(self, *, resume: bool = True) -> None:
-        """Makes the directory, or takes up a run of the same settings.
+        """Makes the directory, or takes up a run of the same settings; to be called while `lock` is held, lest two
+        runs that begin at once each take it for theirs.
 
         Raises:
             OtherSettingsError: as `check`, or if the directory cannot be made.
@@ -104,7 +112,7 @@ class RunStore:
             self.parts.mkdir(exist_ok=True)
             self.records.mkdir(exist_ok=True)
         except OSError as error:
-            raise OtherSettingsError(f"{self.root} cannot be written: {error.strerror or error}") from error
+            raise OtherSettingsError(f"{self.root} cannot be written: {reason(error)}") from error
 
     def sweep(self) -> int:
         """Removes what an interrupted run left unfinished, while `lock` is held; returns how many things that were."""
@@ -118,17 +126,22 @@ class RunStore:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps a second run out of the directory while this one is at work.
+        """Keeps a second run out of the directory, which is made, while this one is at work.
 
         Raises:
-            OtherSettingsError: if another process holds the lock.
+            OtherSettingsError: if another process holds the lock, or nothing can be written there.
         """
         try:
-            import fcntl
-        except ImportError:  # no such lock on this system: two runs at once are the user's to avoid
-            yield
-            return
-        with (self.root / ".lock").open("w") as handle:
+            self.root.mkdir(parents=True, exist_ok=True)
+            handle = (self.root / _LOCK).open("w")
+        except OSError as error:
+            raise OtherSettingsError(f"{self.root} cannot be written: {reason(error)}") from error
+        with handle:
+            try:
+                import fcntl
+            except ImportError:  # no such lock on this system: two runs at once are the user's to avoid
+                yield
+                return
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -217,33 +230,39 @@ def write_part(
         provenance: what is written into the metadata of every table.
         seconds: wall time of the task.
         peak_rss_bytes: largest resident memory of the worker while it was at work on it.
+
+    Raises:
+        UnwritableError: if it cannot be written; nothing of it is left.
     """
     temporary = parts / f"{_TEMPORARY}{task}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     stamp = {**provenance, "task": task, "settings": settings, "seconds": seconds, "peak_rss_bytes": peak_rss_bytes}
     hashes = {}
-    for name, rows in tables.items():
-        if rows:
-            path = temporary / f"{name}.parquet"
-            write_table(path, to_table(name, rows), stamp)
-            hashes[name] = file_sha256(path)
-    lengths = {name: len(rows) for name, rows in tables.items()}
-    part = Part(task, settings, lengths, hashes, seconds, peak_rss_bytes)
-    write_json(temporary / "part.json", asdict(part))
-    target = parts / task
-    if target.exists():  # found unreadable, or of other settings
-        shutil.rmtree(target)
-    temporary.rename(target)
+    try:
+        temporary.mkdir(parents=True)
+        for name, rows in tables.items():
+            if rows:
+                path = temporary / f"{name}.parquet"
+                write_table(path, to_table(name, rows), stamp)
+                hashes[name] = file_sha256(path)
+        lengths = {name: len(rows) for name, rows in tables.items()}
+        part = Part(task, settings, lengths, hashes, seconds, peak_rss_bytes)
+        write_json(temporary / "part.json", asdict(part))
+        target = parts / task
+        if target.exists():  # found unreadable, or of other settings
+            shutil.rmtree(target)
+        temporary.rename(target)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UnwritableError(f"{parts} cannot be written: {reason(error)}") from error
     return part
 
 
 def write_table(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
     """Writes a Parquet file with page checksums and its provenance in the metadata; atomic."""
     stamped = table.replace_schema_metadata({_METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()})
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}")
-    pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
-    temporary.replace(path)
+    with _replacing(path) as temporary:
+        pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -260,6 +279,11 @@ def write_json(path: Path, value: Any) -> None:
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes JSON lines, atomically; an empty file says that there was nothing to tell."""
     _replace_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def reason(error: OSError) -> str:
+    """What the system says of an error, in its own few words: "No space left on device"."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
@@ -296,9 +320,26 @@ def _short(value: Any) -> str:
 
 
 def _replace_text(path: Path, text: str) -> None:
+    with _replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file to be written beside `path` and put in its place; nothing of it is left where that fails."""
     temporary = path.with_name(f"{_TEMPORARY}{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _leaves_room(path: Path) -> bool:
+    """Whether a directory that holds this is still free for a run: what one that came to nothing left behind."""
+    return path.name == _LOCK or path.name.startswith(_TEMPORARY)
 
 
 def _read(path: Path, digest: str) -> pa.Table:

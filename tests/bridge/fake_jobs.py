@@ -4,6 +4,7 @@ machinery around them. What a clip's name says happens: "silent" is refused by t
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.running.store import Part, write_part
+from bridge.running.store import Part, UnwritableError, write_part
 from bridge.running.tasks import NullTask, Task
 
 LAYERS = 3
@@ -57,6 +58,8 @@ def inspect_model(reference: str, dtype: str, device: str, companion: str | None
     """A model of the name of its directory."""
     if reference.startswith("hub/"):
         raise CheckpointError("unreachable", f"tried {reference}\npass a directory instead")
+    if reference.startswith("deadly"):
+        os.kill(os.getpid(), signal.SIGKILL)
     if reference.startswith("bad"):
         raise CheckpointError("missing_tensor", f"{reference} lacks a tensor")
     sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": LAYERS, "heads": 2, "mels": 80, "vocabulary": 9}
@@ -130,6 +133,8 @@ def _layers(name: str) -> list[dict[str, Any]]:
 
 def _write(run_directory: str, settings: str, task: str, tables: dict[str, list[dict[str, Any]]]) -> Part:
     parts = Path(run_directory) / "parts"
+    if (parts.parent.parent / "disk-full").exists() and sum(1 for _ in parts.iterdir()) >= 5:
+        raise UnwritableError(f"{parts} cannot be written: {os.strerror(errno.ENOSPC)}")
     return write_part(
         parts, task, tables, settings=settings, provenance={"pid": os.getpid()}, seconds=0.1, peak_rss_bytes=1
     )

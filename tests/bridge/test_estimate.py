@@ -44,6 +44,11 @@ def test_time_is_work_over_speed_shared_by_the_workers() -> None:
     assert (one.tasks, one.finished) == (len(TASKS), 0)
 
 
+def test_workers_without_a_task_save_no_time() -> None:
+    many, enough = (estimate(INPUTS, TASKS, [], {}, workers, 1e9) for workers in (10_000, len(TASKS)))
+    assert many == enough and many.seconds > 0 and many.workers == len(TASKS)
+
+
 def test_recorded_times_of_the_same_model_and_state_are_preferred() -> None:
     done = [t for t in TASKS if t.model == "small" and t.state == "position"][:3]
     finished = {t.id: _part(t.id, seconds) for t, seconds in zip(done, (1.0, 2.0, 30.0), strict=True)}

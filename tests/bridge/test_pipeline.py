@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -117,9 +118,40 @@ def test_the_report_is_made_from_the_records_and_timed(audio: Path, tmp_path: Pa
 def test_a_report_that_fails_leaves_the_records_and_says_why(audio: Path, tmp_path: Path) -> None:
     _run(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
     (tmp_path / "run" / "no-report").touch()
-    with pytest.raises(RuntimeError, match=r"(?s)the records are whole.*no report today"):
-        pipeline.run(_config(audio, tmp_path / "run", limit=1, conditions="clean", states="position"))
+    summary = pipeline.run(_config(audio, tmp_path / "run", limit=1, conditions="clean", states="position"))
+    assert summary.exit_code is ExitCode.SOME_FAILED and summary.report is None and summary.results is None
+    (failure,) = _lines(tmp_path / "run" / "failures.jsonl")
+    assert failure["task"] == "report" and "no report today" in failure["message"]
     assert _tables(tmp_path / "run")["layers"].num_rows == 6
+    (tmp_path / "run" / "no-report").unlink()
+    again = pipeline.run(_config(audio, tmp_path / "run", limit=1, conditions="clean", states="position"))
+    assert again.exit_code is ExitCode.OK and again.report is not None
+    assert _lines(tmp_path / "run" / "failures.jsonl") == []
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_what_was_measured_stays(audio: Path, tmp_path: Path) -> None:
+    _run(audio, tmp_path / "whole", conditions="clean", states="position")
+    (tmp_path / "disk-full").touch()  # after the fifth part
+    with pytest.raises(OtherSettingsError, match=r"parts cannot be written: No space left on device; 5 finished"):
+        _run(audio, tmp_path / "run", conditions="clean", states="position")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "parts").iterdir()}
+    assert len(kept) == 5 and not any(path.name.startswith(".partial-") for path in kept)
+    (tmp_path / "disk-full").unlink()
+    _run(audio, tmp_path / "run", conditions="clean", states="position")
+    assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
+    assert _tables(tmp_path / "run") == _tables(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["write_inputs", "write_records", "write_log", "write_timings"])
+def test_a_disk_that_is_full_when_the_run_itself_writes_is_one_line_too(
+    name: str, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "wherever that was")
+
+    monkeypatch.setattr(f"bridge.running.pipeline.{name}", full)
+    with pytest.raises(OtherSettingsError, match=r"run cannot be written: No space left on device; .* finished tasks"):
+        _run(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
 
 
 def test_the_number_of_workers_changes_no_number(audio: Path, tmp_path: Path) -> None:
@@ -285,6 +317,12 @@ def test_models_that_do_not_load_end_the_run_before_anything_is_written(audio: P
     with pytest.raises(ModelError) as caught:
         _run(audio, tmp_path / "run", model=["hub/tiny"])
     assert str(caught.value) == "tried hub/tiny\npass a directory instead" and caught.value.verbatim
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_takes_the_worker_with_it_is_one_that_does_not_load(audio: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"^deadly: the worker process ended .* run out of memory"):
+        _run(audio, tmp_path / "run", model=("deadly",))
     assert not (tmp_path / "run").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -16,9 +17,11 @@ from bridge.running.schema import LAYERS, to_table
 from bridge.running.store import (
     Part,
     RunStore,
+    UnwritableError,
     first_difference,
     read_provenance,
     settings_digest,
+    write_json,
     write_part,
     write_table,
 )
@@ -219,6 +222,63 @@ def test_a_second_run_in_the_same_directory_is_kept_out(tmp_path: Path) -> None:
         pytest.fail("two runs held the lock")
     with store.lock():
         pass
+
+
+def test_of_two_runs_that_begin_at_once_neither_takes_the_others_directory(tmp_path: Path) -> None:
+    mine, theirs = RunStore(tmp_path / "run", SETTINGS), RunStore(tmp_path / "run", {**SETTINGS, "seed": 1})
+    assert not mine.check() and not theirs.check()
+    with mine.lock():
+        assert not theirs.check()  # the lock alone is no run yet
+        with pytest.raises(OtherSettingsError, match="another spi run is at work"), theirs.lock():
+            pytest.fail("two runs held the lock")
+        mine.open()
+    with theirs.lock(), pytest.raises(OtherSettingsError, match="other settings: seed is 0 there and 1 here"):
+        theirs.open()
+
+
+def test_what_a_run_that_came_to_nothing_left_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".partial-parts").touch()
+    store = _store(tmp_path)
+    assert store.check() and store.sweep() == 1
+
+
+def test_a_place_where_no_lock_can_be_made_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "run" / ".lock").mkdir(parents=True)  # as nobody can open it for writing
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "run", tmp_path / "file" / "run"):
+        with (
+            pytest.raises(OtherSettingsError, match=r"cannot be written: (Is|Not) a directory"),
+            RunStore(root, {}).lock(),
+        ):
+            pytest.fail("it was locked")
+
+
+def test_a_part_that_finds_no_room_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = _store(tmp_path / "run")
+
+    def full(path: Path, *_: object) -> None:
+        path.write_bytes(b"the first of many")
+        raise OSError(errno.ENOSPC, "wherever that was")
+
+    monkeypatch.setattr("bridge.running.store.write_table", full)
+    with pytest.raises(UnwritableError, match="parts cannot be written: No space left on device"):
+        _write(store, layers=[_layer(1)])
+    assert list(store.parts.iterdir()) == []
+
+
+def test_a_file_that_finds_no_room_leaves_the_one_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "a.json", 1)
+
+    def full(self: Path, *_: object, **__: object) -> None:
+        self.touch()
+        raise OSError(errno.ENOSPC, "wherever that was")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError):
+        write_json(tmp_path / "a.json", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == b"1\n"
 
 
 def test_merging_follows_the_tasks_and_not_the_order_of_writing(tmp_path: Path) -> None:
