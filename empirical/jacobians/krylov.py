@@ -79,7 +79,7 @@ def leading_triplets(
         k: how many, 1 <= k <= min(rows, cols).
         tolerance: largest relative residual of a converged value; by default 1e-3 in float32, 1e-8 in float64.
         start: (rows, any) directions to begin with, such as the left vectors one depth before: their sum, where the
-            block is smaller.
+            block is smaller. Left aside where they would be all that the space begins with and is not looked at again.
         block: directions a step. By default 1, the fewest products; k + 4 for a matrix that is there, and on a GPU,
             where a few directions cost what one does.
         max_steps: steps of k + 4 directions, or as many directions in smaller steps, before giving up; what has not
@@ -232,6 +232,11 @@ def _expand(task: _Task, space: LeftSpace, start: Tensor | None) -> tuple[int, i
     rows, device = operator.shape[0], operator.device
     steps, spent, width = 0, 0, 1
     fresh, again = task.generator(0), task.generator(1)
+    unguarded = k == 1 or task.block >= k
+    if unguarded and start is not None and start.shape[1] >= task.block:
+        # Begun with what is exact, or nearly, for a lesser value, it would stand still there, and nothing would look
+        # again; with the guard it would take the products of a cold start.
+        start = None
     new = _first(random_directions(rows, task.block, fresh, device), start)
     while steps < task.max_steps:
         z = space.extend(new)
@@ -248,7 +253,7 @@ def _expand(task: _Task, space: LeftSpace, start: Tensor | None) -> tuple[int, i
             # A chain goes on from its newest product; after a guard there are several, and residuals know them all.
             new = z if width == 1 or space.size < k else loose[:, : max(task.block, width)]
             continue
-        if k == 1 or task.block >= k:
+        if unguarded:
             break
         before, began = space.s[:k], operator.products
         new = random_directions(rows, min(width, rows - space.size), again, device)
@@ -289,7 +294,6 @@ def _first(random: Tensor, start: Tensor | None) -> Tensor:
     if known.shape[1] < block:  # random directions stand beside them
         random[:, : known.shape[1]] = known
         return random
-    # A start that is exact for another value would stay there, its residual 0 from the first step.
     sums = torch.stack([known[:, column::block].sum(1) for column in range(block)], 1)
     size = torch.linalg.vector_norm(sums, dim=0)
     return sums + torch.where(size > 0.0, _FRESH * size, 1.0) * random / torch.linalg.vector_norm(random, dim=0)

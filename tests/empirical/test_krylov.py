@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from empirical.jacobians.decompositions import NonFiniteError
-from empirical.jacobians.krylov import DENSE_ROWS, leading_triplets
+from empirical.jacobians.krylov import DENSE_ROWS, TOLERANCE, leading_triplets
 from empirical.jacobians.operators import LinearOperator
 
 
@@ -134,15 +134,18 @@ def test_warm_start_takes_fewer_products():
     assert torch.allclose(first.s, again.s, atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(("rows", "cols"), [(2 * DENSE_ROWS, 2 * DENSE_ROWS), (600, 2 * DENSE_ROWS)])
-def test_a_warm_start_that_is_exact_for_another_value_does_not_stay_there(rows, cols):
+def test_a_warm_start_that_is_exact_for_another_value_does_not_stay_there(rows, cols, dtype):
     """One direction a step that begins with the vectors of the third value, or with what A^T sends to 0."""
-    s = torch.linspace(2.0, 0.5, 2 * DENSE_ROWS, dtype=torch.float64)[: cols - 20]
+    s = 2.0 * 0.97 ** torch.arange(cols - 20, dtype=torch.float64)
     a = prescribed(rows, cols, s)
     u = torch.linalg.svd(a)[0]
     for start in (u[:, 2:3], u[:, -1:]):
-        found = leading_triplets(operator_of(a), 1, start=start, frobenius=False, block=1)
-        assert bool(found.converged) and math.isclose(float(found.s[0]), 2.0, rel_tol=1e-8)
+        found = leading_triplets(operator_of(a.to(dtype)), 1, start=start, frobenius=False)
+        # A Ritz value errs by no more than its residual.
+        tolerance = TOLERANCE[dtype]
+        assert bool(found.converged) and math.isclose(float(found.s[0]), 2.0, rel_tol=tolerance)
 
 
 def test_frobenius_estimate_covers_the_truth_within_its_error():
