@@ -102,6 +102,19 @@ def test_an_unconverged_norm_of_the_injection_is_nan_and_flagged(monkeypatch):
         assert math.isfinite(layer.injection_across) and math.isfinite(layer.injection_along)
 
 
+def test_the_split_of_an_injection_along_a_direction_that_did_not_converge_is_nan(monkeypatch):
+    chain, _ = dense("sequence")
+
+    def refuse_propagators(operator, k, **options):
+        return leading_triplets(operator, k, **options | ({"tolerance": 1e-300} if k > 1 else {}))
+
+    monkeypatch.setattr("empirical.jacobians.propagators.leading_triplets", refuse_propagators)
+    for layer in measure_sequence_layers(chain):
+        assert not layer.propagator_converged and not layer.injection_converged
+        assert math.isnan(layer.injection_along) and math.isnan(layer.injection_across)
+        assert math.isfinite(layer.injection_norm)
+
+
 def test_bulk_gap_by_probes_covers_the_exact_one_where_the_propagator_is_not_made_dense(monkeypatch):
     model = oracle.small_whisper(torch.float64, width=24)
     chain = DecoderChain(model, oracle.encoder_states(model), list(range(1, 13)))
