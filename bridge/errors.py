@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum
 
 
@@ -85,3 +86,8 @@ class RunInterruptedError(SpiError):
     """The run was stopped by the user; what is finished is whole and stays."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+def reason(error: OSError) -> str:
+    """What the system says of an error, in its own few words: "No space left on device"."""
+    return os.strerror(error.errno) if error.errno else str(error)

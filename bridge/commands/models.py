@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from bridge.errors import ConfigError, ModelError, NotMeasuredError, NoUsableAudioError, OtherSettingsError
+from bridge.errors import ConfigError, ModelError, NotMeasuredError, NoUsableAudioError, OtherSettingsError, reason
 from bridge.running.config import DTYPES, STATES
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def random_one(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
-        raise OtherSettingsError(f"{out} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(out, error) from error
     typer.echo(str(made))
 
 
@@ -138,6 +138,8 @@ def nulls(
         raise OtherSettingsError(f"{out} exists; choose another --out")
     if dtype not in DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    if not model.strip():
+        raise ConfigError(f"model must not be empty; got {model!r}")
     import torch
     from tqdm import tqdm
 
@@ -166,7 +168,7 @@ def nulls(
         out.touch()
         out.unlink()
     except OSError as error:
-        raise OtherSettingsError(f"{out} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(out, error) from error
     torch.set_num_threads(1)
     bundled = {one.name: one.path for one in list_organisms()}
     reference = model if Path(model).exists() else bundled.get(model, model)
@@ -201,16 +203,24 @@ def nulls(
         raise NotMeasuredError(f"{model}: {error}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise _unwritable(out, error) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise NotMeasuredError(f"{model} needs more memory than there is: {reason}") from error
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise NotMeasuredError(f"{model} needs more memory than there is: {said}") from error
     typer.echo(f"{out}: {rows} rows")
 
 
+def _unwritable(out: Path, error: OSError) -> OtherSettingsError:
+    where = next((above for above in out.parents if above.exists()), out)
+    why = reason(error) if where.is_dir() else f"{where} is not a directory"
+    return OtherSettingsError(f"{out} cannot be written: {why}")
+
+
 def _listed(names: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names.split(",")))
+    return tuple(dict.fromkeys(name.strip() for name in names.split(",")))
 
 
 def _first_usable(clips: Iterable[Clip], count: int) -> list[Clip]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bridge.errors import ExitCode, NoUsableAudioError, OtherSettingsError, RunInterruptedError
+from bridge.errors import ExitCode, NoUsableAudioError, OtherSettingsError, RunInterruptedError, reason
 from bridge.running import provenance
 from bridge.running.config import RunConfig
 from bridge.running.estimate import Estimate, duration, estimate
@@ -24,7 +24,7 @@ from bridge.running.inputs import Inputs, default_directory, make_settings, prep
 from bridge.running.nulls import null_tasks, unused_nulls
 from bridge.running.pool import Job, WorkerPool
 from bridge.running.recording import Outcomes, write_inputs, write_log, write_records, write_timings
-from bridge.running.store import Part, RunStore, UnwritableError, reason, settings_digest
+from bridge.running.store import Part, RunStore, UnwritableError, settings_digest
 from bridge.running.tasks import NullTask, Task, make_tasks, working_order
 from bridge.running.timing import Stopwatch
 

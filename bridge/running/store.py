@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bridge.errors import OtherSettingsError
+from bridge.errors import OtherSettingsError, reason
 from bridge.running.provenance import file_sha256
 from bridge.running.schema import to_table
 
@@ -279,11 +279,6 @@ def write_json(path: Path, value: Any) -> None:
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes JSON lines, atomically; an empty file says that there was nothing to tell."""
     _replace_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def reason(error: OSError) -> str:
-    """What the system says of an error, in its own few words: "No space left on device"."""
-    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:

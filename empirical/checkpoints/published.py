@@ -201,10 +201,15 @@ def write_random_checkpoint(
 
     dimensions, target, kind = find_published(name), Path(out), _stored(dtype)
     source = _default_tokenizer() if tokenizer is None else Path(tokenizer)
-    prompt = json.loads((source / "generation_config.json").read_text(encoding="utf-8"))
     if target.exists():
         raise FileExistsError(f"out must not exist; {target} does")
-    if (largest := _largest_id(source)) >= dimensions.vocabulary:
+    try:
+        prompt = json.loads((source / "generation_config.json").read_text(encoding="utf-8"))
+        largest = _largest_id(source)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        needed = "a checkpoint directory with a readable generation_config.json and tokenizer.json"
+        raise ValueError(f"tokenizer must be {needed}; got {str(source)!r} ({' '.join(str(error).split())})") from error
+    if largest >= dimensions.vocabulary:
         raise ValueError(f"tokenizer must have ids below {dimensions.vocabulary}; got {largest}")
     config: Any = published_config(dimensions)
     for key in _IDS:
@@ -246,13 +251,17 @@ def _largest_id(tokenizer: Path) -> int:
 
 def _write_weights(model: WhisperForConditionalGeneration, directory: Path, dtype: str) -> None:
     """The tensors, the tied projection left out, as transformers stores them; freed of float32 one after the other."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     for parameter in model.parameters():
         parameter.data = parameter.data.to(STORED[dtype])
     state = {name: tensor for name, tensor in model.state_dict().items() if name != "proj_out.weight"}
     path = directory / WEIGHTS_FILE
-    save_file(state, path, metadata={"format": "pt"})
+    try:
+        save_file(state, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, which is no OSError there
+        raise OSError(str(error)) from error
     path.chmod(0o644)  # safetensors writes for the owner alone
 
 

@@ -90,8 +90,11 @@ def write_nulls(
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".partial-{os.getpid()}-{target.name}")
     stamped = stored.replace_schema_metadata({_METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()})
-    pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
-    temporary.replace(target)
+    try:
+        pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     return stored.num_rows
 
 

@@ -282,7 +282,8 @@ def _checked(path: Path, decoded: _Decoded) -> np.ndarray:
         raise AudioError("too_short", path, f"{len(samples)} samples at 16 kHz, one 25 ms frame has {MIN_SAMPLES}")
     variation = float(np.max(np.subtract(decoded.high, decoded.low)))
     if variation < SILENCE_RANGE:
-        raise AudioError("silent", path, f"no channel varies by more than {variation:.1e} of full scale")
+        level = f"by more than {variation:.1e} of full scale" if variation else "at all"
+        raise AudioError("silent", path, f"no channel varies {level}")
     if decoded.mono_power < ANTIPHASE_RATIO**2 * float(np.max(decoded.power)):
         raise AudioError("antiphase", path, "its channels cancel when they are averaged")
     if decoded.peak > MAX_PEAK:

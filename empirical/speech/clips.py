@@ -115,7 +115,11 @@ def _orphans(
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Files under a directory; links are followed, each real directory once."""
+    """Files under a directory; links are followed, each real directory once.
+
+    Audio that is a link to nothing counts: in a data set of which only a part was fetched it stands for a clip, which
+    is not to be lost in silence.
+    """
     seen: set[str] = set()
     for here, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(here)
@@ -126,5 +130,6 @@ def _walk(root: Path) -> Iterator[Path]:
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         for name in names:
             path = Path(here, name)
-            if not name.startswith(".") and path.is_file():
+            lost = path.suffix.lower() in AUDIO_EXTENSIONS and path.is_symlink() and not path.exists()
+            if not name.startswith(".") and (lost or path.is_file()):
                 yield path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -245,4 +246,25 @@ def test_nulls_finds_out_that_it_cannot_write_before_it_measures(
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "nulls.parquet"
     assert run_command(["nulls", "--model", "organism-wide", "--out", str(out)]) == 5
-    assert "cannot be written" in capsys.readouterr().err
+    assert f"cannot be written: {out.parent} is not a directory" in capsys.readouterr().err
+    (tmp_path / "a").symlink_to(tmp_path / "nowhere" / "b")  # which exists for no one, and cannot be made
+    assert run_command(["nulls", "--model", "organism-wide", "--out", str(tmp_path / "a")]) == 5
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_lists_of_nulls_may_have_spaces_and_no_model_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, object] = {}
+
+    def fake(*_: object, **options: object) -> int:
+        asked.update(options)
+        raise OSError(errno.ENOSPC, "wherever that was")
+
+    monkeypatch.setattr("empirical.nulls.write_nulls", fake)
+    command = ["nulls", "--model", "organism-wide", "--out", str(tmp_path / "n.parquet"), "--quiet"]
+    assert run_command([*command, "--states", "position, sequence", "--conditions", "clean, noise"]) == 5
+    assert "n.parquet cannot be written: No space left on device" in capsys.readouterr().err
+    assert asked["states"] == ("position", "sequence") and asked["conditions"] == ("clean", "noise")
+    assert run_command(["nulls", "--model", " ", "--out", str(tmp_path / "n.parquet")]) == 2
+    assert "model must not be empty; got ' '" in capsys.readouterr().err

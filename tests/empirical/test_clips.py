@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from empirical.speech.audio import AudioError, load_audio
 from empirical.speech.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
 from tests.helpers.shared_data import needs_shared_data, shared_data
 
@@ -158,3 +159,13 @@ def test_librispeech_itself() -> None:
     clips = find_clips(root / "LibriSpeech" / "test-other")
     assert len(clips) == 50 and {clip.speaker for clip in clips} == {"1688", "1998", "2609", "3080", "367"}
     assert all(clip.reference and clip.reference.isupper() for clip in clips)
+
+
+def test_audio_that_is_a_link_to_nothing_is_a_clip_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "lost.flac").symlink_to(tmp_path / "annex" / "never-fetched")
+    (tmp_path / "lost.txt").symlink_to(tmp_path / "annex" / "nor-this")
+    scan = scan_clips(tmp_path)
+    assert [clip.name for clip in scan.clips] == ["lost"] and not scan.ignored
+    with pytest.raises(AudioError, match="no such file") as raised:
+        load_audio(scan.clips[0].path)
+    assert raised.value.code == "missing"

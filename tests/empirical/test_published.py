@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import WhisperForConditionalGeneration
 
 from bridge.cli import run_command
@@ -118,10 +119,26 @@ def test_bad_arguments_are_named(small: Published, tmp_path: Path, monkeypatch: 
         write_random_checkpoint(small.name, tmp_path / "out", -1)
     with pytest.raises(FileExistsError, match="out must not exist"):
         write_random_checkpoint(small.name, tmp_path)
+    for tokenizer in (tmp_path / "nowhere", Path(__file__).parent):
+        with pytest.raises(ValueError, match=r"tokenizer must be a checkpoint directory with .* got .*No such file"):
+            write_random_checkpoint(small.name, tmp_path / "out", tokenizer=tokenizer)
     few = dataclasses.replace(small, name="few", vocabulary=100)
     monkeypatch.setattr(published, "PUBLISHED", {few.name: few})
     with pytest.raises(ValueError, match="ids below 100; got 208"):
         write_random_checkpoint(few.name, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(
+    small: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    arguments = ["organism", "random", small.name, "--out", str(tmp_path / "out")]
+    assert run_command(arguments) == ExitCode.OTHER_SETTINGS
+    assert "out cannot be written: Error while serializing: I/O error: No space left" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
