@@ -11,8 +11,10 @@ chain: what the linearised layers keep. Decoder: keys, values and their likes, 4
     2 H T S. Encoder: attention weights, H S^2 a layer, up to 2 GiB; beyond it they are made again at each product.
 dense: at one position A and B B^T of every layer and of every block's product, float64; for the sequence the blocks'
     running products while they fit in 512 MiB; of one frame the injection's d rows over the whole log-mel.
-vectors: p = 4 k + 10 directions of the context's size (S d, or mels x 2 S) that the iteration keeps, with room for
-    6 k more to finish; and on the state's side, R numbers long, two float64 matrices of p columns.
+vectors: J is R x C, R the state's size and C the context's (S d, or mels x 2 S). The iteration keeps p directions of
+    the longer side, p = 8 k + 16 (up to 65 were seen at k = 8, and room is made for 16 at a time), with 6 k more to
+    finish; and of the shorter side Q and Z, float64, while each is copied into a longer one. Where the shorter side
+    has at most 160 rows and J fits in 256 MiB, it is dense: three matrices of its size.
 
 What is too large for the vectors does not fail: the iteration keeps fewer and the record says how often that was.
 """
@@ -24,6 +26,8 @@ from bridge.running.inputs import ModelInput
 LIBRARIES_BYTES = 600_000_000
 KEPT_ATTENTION_BYTES = 2 * 2**30
 DENSE_BYTES = 512 * 2**20
+DENSE_JACOBIAN_ROWS = 160
+DENSE_JACOBIAN_BYTES = 256 * 2**20
 
 
 def worker_memory_bytes(model: ModelInput, tokens: int, state: str, *, k: int, dtype: str) -> int:
@@ -53,6 +57,13 @@ def worker_memory_bytes(model: ModelInput, tokens: int, state: str, *, k: int, d
         "sequence": min(DENSE_BYTES, 8 * depth * (tokens * d) ** 2),
         "frames": 0,
     }[state]
-    directions = 4 * k + 10
-    vectors = (directions + 6 * k) * context * number + 16 * directions * rows
+    vectors = _vector_bytes(*sorted((rows, context)), k=k, number=number)
     return LIBRARIES_BYTES + (2 * model.parameters + 2 * attention) * number + kept + dense + vectors
+
+
+def _vector_bytes(short: int, long: int, *, k: int, number: int) -> int:
+    """What the iteration of the context Jacobian keeps, or its dense matrix; an entry takes `number` bytes."""
+    if short <= DENSE_JACOBIAN_ROWS and short * long * number <= DENSE_JACOBIAN_BYTES:
+        return 3 * short * long * number
+    directions = min(8 * k + 16, short)
+    return (directions + 6 * k) * long * number + 24 * directions * short

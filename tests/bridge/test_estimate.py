@@ -120,3 +120,33 @@ def test_a_run_needs_the_largest_task_of_each_worker_and_says_so_where_that_is_n
     assert "even one worker" in str(replace(found, free_bytes=10**9).warning)
     assert replace(found, free_bytes=None).warning is None
     assert estimate(inputs, [], [], {}, 2, 1e9).warning is None
+
+
+def test_vectors_are_of_the_longer_side_and_the_float64_ones_of_the_shorter() -> None:
+    """At large-v3's size the frames' state is longer than its context, so that the left space is the context's."""
+    mebibyte = 2**20
+    rows, context, directions = 1500 * 1280, 128 * 3000, 8 * 8 + 16
+    kept = (directions + 6 * 8) * rows * 4 + 24 * directions * context
+    need = {k: worker_memory_bytes(LARGE, 24, "frames", k=k, dtype="float32") for k in (8, 9)}
+    assert need[8] > kept
+    # one value more: 8 directions to search with and 6 to finish
+    assert abs(need[9] - need[8] - (14 * rows * 4 + 24 * 8 * context)) < mebibyte
+
+
+def test_a_small_jacobian_is_dense_and_its_size_does_not_grow_with_k() -> None:
+    organism = ModelInput("deep", "d", "33", 96, 2, 8, 4, 80, 209, 400, 8.0, parameters=1_532_064)
+    need = {k: worker_memory_bytes(organism, 12, "position", k=k, dtype="float32") for k in (1, 8)}
+    assert need[1] == need[8] > 3 * 96 * 400 * 96 * 4
+    assert worker_memory_bytes(organism, 12, "sequence", k=8, dtype="float32") > worker_memory_bytes(
+        organism, 12, "sequence", k=1, dtype="float32"
+    )
+
+
+def test_the_dense_case_is_what_the_iteration_calls_one() -> None:
+    from bridge.running import memory
+    from empirical.jacobians import krylov, operators
+
+    assert (memory.DENSE_JACOBIAN_ROWS, memory.DENSE_JACOBIAN_BYTES) == (
+        krylov.DENSE_ROWS,
+        operators.MATERIALISE_BUDGET_BYTES,
+    )
