@@ -10,6 +10,9 @@ once. So that (T2) begins with J_0 = 0 as the decoder's does, the stem is counte
 With one injection there is no slope of arrivals over layers to speak of: growth by depth is that of the propagators.
 
 The state of one frame holds the other frames fixed in its propagators; B_1 there is the frame's rows of B_1 itself.
+Its context Jacobian is no cheaper than that of all frames but for the last layer: J_l of one frame depends on all
+frames below, so a product takes l - 1 whole layers. All L depths take L (L - 1) / 2 of these a product, the last depth
+alone L - 1: at twelve layers and more `depths` is worth choosing.
 """
 
 from __future__ import annotations
@@ -87,7 +90,11 @@ class EncoderChain(LayerChain):
     @property
     def group(self) -> int:
         """Directions taken through the layers at once: two where buffers are large, which share what is made again; of
-        four and more the buffers leave the cache."""
+        four and more the buffers leave the cache.
+
+        Two take 0.85 of the time that one and one do at tiny's dimensions; a Krylov block of two needs 1.2 times the
+        products, so iterations keep to one, and what has several directions anyway (probes, checks) gains.
+        """
         each = self.positions * (self._inner + 8 * self.width + self.positions) * self.features.element_size()
         return max(2, min(GROUP_MOST, _GROUP_BYTES // each))
 

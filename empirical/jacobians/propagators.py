@@ -174,10 +174,8 @@ def _injection(
     across = leading_triplets(operator.deflate(own.u), 1, start=whole.u, frobenius=False, seed=seed)
     arrival = whole
     if layer < chain.depth:
-        arriving, start = chain.arrival(layer), None
-        if onward is not None:
-            arriving, start = DenseOperator(onward.to(chain.dtype)) @ operator, onward @ whole.u
-        arrival = leading_triplets(arriving, 1, start=start, frobenius=False, seed=seed)
+        arriving = chain.arrival(layer) if onward is None else DenseOperator(onward.to(chain.dtype)) @ operator
+        arrival = leading_triplets(arriving, 1, frobenius=False, seed=seed)
     return _Injection(
         along=along if own.converged else math.nan,
         across=float(across.s[0]) if own.converged else math.nan,

@@ -264,7 +264,7 @@ def test_a_weight_that_is_not_finite_is_named_with_its_layer():
 def test_a_chain_that_is_not_the_model_is_refused():
     model = whisper(seed=5)
     features = oracle.mel_features(model)
-    hook = model.model.encoder.layers[1].register_forward_hook(lambda _m, _i, out: out * 1.001)
+    hook = model.model.encoder.layers[1].register_forward_hook(lambda *args: args[-1] * 1.001)
     try:
         with pytest.raises(LinearisationError, match="encoder must reproduce the model's hidden state 2"):
             EncoderChain(model, features)
