@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, OtherSettingsError, reason
 
 if TYPE_CHECKING:
     from bridge.comparison.tables import RunTables
@@ -46,7 +46,10 @@ def report(directory: Directory) -> None:
     _load(directory)
     from bridge import write_report
 
-    write_report(directory)
+    try:
+        write_report(directory)
+    except OSError as error:
+        raise OtherSettingsError(f"{directory} cannot be written: {reason(error)}") from error
     typer.echo(str(directory / "report.html"))
 
 

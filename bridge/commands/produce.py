@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge.errors import ConfigError, NoUsableAudioError, OtherSettingsError
+from bridge.errors import ConfigError, NoUsableAudioError, OtherSettingsError, reason
 from bridge.running.config import make_config
 
 
@@ -47,7 +47,7 @@ def stress(
 
             made = write_manifest(clips, chosen, seed, out, write_audio, rejected=scan.rejected, progress=advance)
     except OSError as error:
-        raise OtherSettingsError(f"{error.filename or out} cannot be written: {error.strerror or error}") from error
+        raise OtherSettingsError(f"{error.filename or out} cannot be written: {reason(error)}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if not made.lines:

@@ -153,7 +153,7 @@ def run(
                     write_log(store, inputs, outcomes)
                     write_timings(store, watch, tasks, outcomes, pool)
     except KeyboardInterrupt:
-        raise RunInterruptedError(_how_to_resume(len(outcomes.parts), command)) from None
+        raise RunInterruptedError(_how_to_resume(outcomes, command)) from None
     if not counts["ok"] and not counts["failed"]:
         codes = Counter(entry["code"] for entry in quarantine)
         reasons = ", ".join(f"{code} {count}" for code, count in codes.items())
@@ -273,7 +273,12 @@ def _written(root: Path, outcomes: Outcomes) -> Iterator[None]:
 
 
 def _kept(outcomes: Outcomes) -> str:
-    return f"{len(outcomes.parts)} finished tasks are kept, and the same command goes on with them"
+    return f"{_finished(outcomes)}, and the same command goes on"
+
+
+def _finished(outcomes: Outcomes) -> str:
+    """How many tasks are; before that is known, no number, lest it be taken for a loss."""
+    return f"{len(outcomes.parts)} finished tasks are kept" if outcomes.parts else "what is finished is kept"
 
 
 @contextlib.contextmanager
@@ -293,9 +298,9 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _how_to_resume(finished: int, command: Sequence[str]) -> str:
+def _how_to_resume(outcomes: Outcomes, command: Sequence[str]) -> str:
     again = shlex.join(command) if command else "the same call"
-    return f"interrupted; {finished} finished tasks are kept; to go on: {again}"
+    return f"interrupted; {_finished(outcomes)}; to go on: {again}"
 
 
 def _described(inputs: Inputs) -> str:

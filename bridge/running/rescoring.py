@@ -28,7 +28,7 @@ from bridge.comparison.labelling import (
     label_clips,
     label_shares,
 )
-from bridge.errors import ConfigError, OtherSettingsError
+from bridge.errors import ConfigError, OtherSettingsError, reason
 from bridge.running.schema import CLIPS, to_table
 from bridge.running.store import RunStore, read_provenance, write_json, write_table
 from empirical.recognition.labels import LABELS, MEASURES, Rules
@@ -89,7 +89,7 @@ def rescore(directory: str | Path, rules: Rules | None = None) -> Rescored:
         with RunStore(root, settings).lock():
             return rescore_records(root, rules, seed)
     except OSError as error:
-        raise OtherSettingsError(f"{root} cannot be written: {error.strerror or error}") from error
+        raise OtherSettingsError(f"{root} cannot be written: {reason(error)}") from error
 
 
 def rescore_records(root: Path, rules: Rules | None, seed: int) -> Rescored:

@@ -268,3 +268,15 @@ def test_lists_of_nulls_may_have_spaces_and_no_model_is_none(
     assert asked["states"] == ("position", "sequence") and asked["conditions"] == ("clean", "noise")
     assert run_command(["nulls", "--model", " ", "--out", str(tmp_path / "n.parquet")]) == 2
     assert "model must not be empty; got ' '" in capsys.readouterr().err
+
+
+def test_a_report_that_finds_no_room_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "wherever that was")
+
+    monkeypatch.setattr("bridge.commands.describe._load", lambda _: None)
+    monkeypatch.setattr("bridge.write_report", full, raising=False)
+    assert run_command(["report", str(tmp_path)]) == 5
+    assert capsys.readouterr().err == f"spi: error: {tmp_path} cannot be written: No space left on device\n"

@@ -150,7 +150,10 @@ def test_a_disk_that_is_full_when_the_run_itself_writes_is_one_line_too(
         raise OSError(errno.ENOSPC, "wherever that was")
 
     monkeypatch.setattr(f"bridge.running.pipeline.{name}", full)
-    with pytest.raises(OtherSettingsError, match=r"run cannot be written: No space left on device; .* finished tasks"):
+    with pytest.raises(
+        OtherSettingsError,
+        match=r"run cannot be written: No space left on device; .*(finished tasks are|what is finished is) kept",
+    ):
         _run(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
 
 
@@ -414,3 +417,16 @@ def test_summary_is_json(audio: Path, tmp_path: Path) -> None:
     summary = _run(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
     found = json.loads(json.dumps(summary.as_json()))
     assert found["directory"] == str(tmp_path / "run") and found["exit_code"] == 0 and found["report"] is None
+
+
+def test_an_interrupt_before_anything_is_counted_names_no_number(
+    audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bridge.running.pipeline.prepare", stop)
+    with pytest.raises(RunInterruptedError, match=r"^interrupted; what is finished is kept; to go on: "):
+        _run(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
