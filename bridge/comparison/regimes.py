@@ -8,6 +8,7 @@ enters late (growth g), and is J_L one direction (collapse c)? Nothing predicted
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def slope(x: NDArray[np.float64], y: NDArray[np.float64], level: float) -> Slope
     if n < 3:
         return Slope(value, np.nan, np.nan, n, "too_few_layers")
     rest = (y - y.mean()) - value * dx
-    half = float(stats.t.ppf(0.5 + level / 2, n - 2) * np.sqrt(rest @ rest / (n - 2) / (dx @ dx)))
+    half = float(_student(0.5 + level / 2, n - 2) * np.sqrt(rest @ rest / (n - 2) / (dx @ dx)))
     return Slope(value, value - half, value + half, n)
 
 
@@ -155,6 +156,12 @@ def scale_free_arrival(arrival: NDArray[np.float64], hidden_rms: NDArray[np.floa
         hidden_rms: shape (L,), r.m.s. over positions of ||h_l||, l = 1..L, > 0.
     """
     return np.asarray(arrival, dtype=np.float64) * np.asarray(hidden_rms) / hidden_rms[-1]
+
+
+@lru_cache(maxsize=1024)
+def _student(probability: float, freedom: int) -> float:
+    """Student's quantile; scipy takes longer for one than a whole fit does, and few are different."""
+    return float(stats.t.ppf(probability, freedom))
 
 
 def null_share(nulls: pd.DataFrame | None, thresholds: Thresholds = THRESHOLDS, **where: Any) -> NullShare | None:

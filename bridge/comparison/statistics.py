@@ -203,11 +203,27 @@ def bootstrap_statistic(
     return Interval(effect, low, high, count, level)
 
 
+def midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1 of finite values, ties at their middle: `scipy.stats.rankdata`, ten times as fast on a few dozen.
+
+    A bootstrap of rank correlations takes tens of thousands of them.
+    """
+    if len(values) == 0:
+        return np.empty(0)
+    order = np.argsort(values, kind="stable")
+    ascending = values[order]
+    begins = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
+    ends = np.r_[begins[1:], len(values)]
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat((begins + ends + 1) / 2.0, ends - begins)
+    return ranks
+
+
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """Spearman's rank correlation, in [-1, 1]; NaN where one side is constant or fewer than three rows."""
     if len(x) < 3:
         return float("nan")
-    return _pearson(stats.rankdata(x), stats.rankdata(y))
+    return _pearson(midranks(x), midranks(y))
 
 
 def partial_spearman(x: NDArray[np.float64], y: NDArray[np.float64], given: NDArray[np.float64]) -> float:
@@ -217,7 +233,7 @@ def partial_spearman(x: NDArray[np.float64], y: NDArray[np.float64], given: NDAr
     """
     if len(x) < 4:
         return float("nan")
-    x, y, given = (stats.rankdata(one) for one in (x, y, given))
+    x, y, given = (midranks(one) for one in (x, y, given))
     xy, xg, yg = _pearson(x, y), _pearson(x, given), _pearson(y, given)
     if np.isnan(xg) and np.isnan(yg):
         return xy
@@ -239,7 +255,7 @@ def auroc(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
     n_neg = len(positive) - n_pos
     if n_pos == 0 or n_neg == 0:
         return float("nan")
-    ranks = stats.rankdata(scores)
+    ranks = midranks(scores)
     return float((ranks[positive].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
 
 

@@ -14,8 +14,8 @@ import xarray as xr
 from bridge.comparison import paper, statistics
 from bridge.comparison.beside import beside_nulls
 from bridge.comparison.pooled import Pooled
+from observables.thresholds import FAILED_WER
 
-HALLUCINATED_WER = 0.5
 CLEAN = "clean"
 ENCODER_STATES = ("frame", "frames")
 CONDITION_ORDER = ("clean", "stretch", "mix", "noise")
@@ -166,7 +166,7 @@ def wer_table(clips: pd.DataFrame, *, seed: int) -> pd.DataFrame:
             moved = statistics.bootstrap_mean(change, list(change.index), seed=seed)
             words = float(known["reference_words"].sum())
             errors = float(known[["substitutions", "deletions", "insertions"]].sum().sum())
-            above = known["wer"] > HALLUCINATED_WER
+            above = known["wer"] > FAILED_WER
             truncated = known["truncated"].astype(bool)
             records.append(
                 {
@@ -318,7 +318,7 @@ def paper_table(pooled: Pooled, *, length: str = "matched", k: int = 50) -> pd.D
 
 
 def failures(clips: pd.DataFrame, *, truncated: bool) -> pd.DataFrame:
-    """Transcripts with WER above 0.5, those whose audio was cut at the model's window apart from the others."""
-    chosen = (clips["wer"] > HALLUCINATED_WER) & (clips["truncated"].astype(bool) == truncated)
+    """Failed transcripts, those whose audio was cut at the model's window apart from the others."""
+    chosen = (clips["wer"] > FAILED_WER) & (clips["truncated"].astype(bool) == truncated)
     columns = ["model", "condition", "clip", "wer", "reference", "transcript", "avg_logprob", "compression_ratio"]
     return clips.loc[chosen, columns].sort_values(["model", "condition", "clip"], ignore_index=True)

@@ -8,9 +8,10 @@ import pandas as pd
 from bridge.comparison import statistics
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.beside import LEVEL, random_directions
-from bridge.comparison.tables import CLEAN, HALLUCINATED_WER
+from bridge.comparison.tables import CLEAN
 from bridge.ledger.activation_claims import final_points
 from bridge.ledger.settling import Reading, Test
+from observables.thresholds import FAILED_WER
 from theory.claims.training import LEAST_ALIGNMENT_GAIN
 from theory.regimes.thresholds import PAPER_ALIGNMENT
 
@@ -64,7 +65,7 @@ def confidence(analysis: Analysis) -> Test:
     for name, identity in analysis.identities.items():
         rows = analysis.tables.clips
         rows = rows[(rows["model"] == name) & rows["wer"].notna() & ~rows["truncated"].astype(bool)]
-        failed = (rows["wer"] > HALLUCINATED_WER).to_numpy(dtype=np.float64)
+        failed = (rows["wer"] > FAILED_WER).to_numpy(dtype=np.float64)
         found = statistics.bootstrap_statistic(
             statistics.auroc,
             [-rows["avg_logprob"].to_numpy(dtype=np.float64), failed],

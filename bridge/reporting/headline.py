@@ -14,6 +14,7 @@ from bridge.comparison.statistics import bootstrap_mean
 from bridge.comparison.tables import CLEAN, conditions_of
 from bridge.reporting.hypothesis_tables import verdict
 from bridge.reporting.wording import with_interval
+from observables.thresholds import FAILED_WER
 
 
 def headline(analysis: Analysis, ledger: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -58,7 +59,7 @@ def _listening(analysis: Analysis) -> str:
             continue
         known = rows[rows["wer"].notna()]
         rates = ", ".join(f"{row.condition} {row.wer:.2f}" for row in known.itertuples())
-        deaf = rows[(rows["condition"] == CLEAN) & (rows["wer"] >= 0.5)]
+        deaf = rows[(rows["condition"] == CLEAN) & (rows["wer"] > FAILED_WER)]
         remark = " (it does not transcribe these clips even when they are clean)" if len(deaf) else ""
         pieces.append(f"{model}: WER {rates}{remark}")
     return "; ".join(pieces) + "."

@@ -18,7 +18,14 @@ from bridge.comparison.compare import PREDICTOR_TITLES, PREDICTORS
 from bridge.ledger import claims
 from bridge.ledger.activation_claims import final_points
 from bridge.ledger.theory_claims import usual_check
-from bridge.reporting import figures, hypothesis_tables, report_tables
+from bridge.reporting import (
+    bookkeeping_tables,
+    figures,
+    hypothesis_tables,
+    layer_tables,
+    regime_tables,
+    report_tables,
+)
 from bridge.reporting.figures.activations import COMPONENTS
 from bridge.reporting.results import quarantine_counts, strict, write_results
 from bridge.reporting.wording import number, symbols, with_interval
@@ -250,8 +257,8 @@ def render(analysis: Analysis, results: dict[str, Any], shown: dict[str, list[Sh
         figures={section: shown.get(section, []) for section in _SECTIONS},
         claim_figures={"C5": shown.get("C5", [])},
         models=report_tables.models(analysis),
-        layer_medians=report_tables.layer_medians(analysis),
-        layer_nulls=report_tables.layer_nulls(analysis),
+        layer_medians=layer_tables.layer_medians(analysis),
+        layer_nulls=layer_tables.layer_nulls(analysis),
         profile=hypothesis_tables.profile(analysis),
         split=hypothesis_tables.split(analysis),
         effort=hypothesis_tables.effort(analysis),
@@ -259,27 +266,27 @@ def render(analysis: Analysis, results: dict[str, Any], shown: dict[str, list[Sh
         blocks=hypothesis_tables.blocks(analysis),
         subspaces=hypothesis_tables.subspaces(analysis),
         subspaces_by_layer=hypothesis_tables.subspaces_by_layer(analysis),
-        agreements=[report_tables.agreement(analysis, name) for name in PREDICTORS],
-        by_condition=report_tables.agreement_by_condition(analysis),
-        clip_regimes=report_tables.clip_regimes(analysis),
-        certificate=report_tables.certificate(analysis),
-        sensitivity=report_tables.sensitivity(analysis),
+        agreements=[regime_tables.agreement(analysis, name) for name in PREDICTORS],
+        by_condition=regime_tables.agreement_by_condition(analysis),
+        clip_regimes=regime_tables.clip_regimes(analysis),
+        certificate=regime_tables.certificate(analysis),
+        sensitivity=regime_tables.sensitivity(analysis),
         wer=report_tables.wer(analysis),
         paired=report_tables.paired(analysis),
         paper_matched=[report_tables.paper_form(analysis, component, "matched") for component in COMPONENTS],
         paper_uncut=[report_tables.paper_form(analysis, component, "none") for component in COMPONENTS],
         paper_also=paper.ALSO,
         citation=paper.CITATION,
-        hallucinated=report_tables.sample_rows(tables.failures(run.clips, truncated=False)),
-        truncated=report_tables.sample_rows(tables.failures(run.clips, truncated=True)),
+        hallucinated=bookkeeping_tables.sample_rows(tables.failures(run.clips, truncated=False)),
+        truncated=bookkeeping_tables.sample_rows(tables.failures(run.clips, truncated=True)),
         ledger=[_claim(line) for line in results["claims"]],
-        quarantine=report_tables.quarantine(analysis, quarantine_counts(run)),
+        quarantine=bookkeeping_tables.quarantine(analysis, quarantine_counts(run)),
         failures=run.failures,
-        versions=report_tables.flat("Versions", _find(run.provenance, "versions"), depth=1),
-        machine=report_tables.flat("Machine", _find(run.provenance, "machine")),
-        settings=report_tables.flat("Settings, seeds and hashes", run.settings),
-        sessions=report_tables.flat("Sessions", {"sessions": _commands(run.provenance)}),
-        timings=report_tables.timings(analysis),
+        versions=bookkeeping_tables.flat("Versions", _find(run.provenance, "versions"), depth=1),
+        machine=bookkeeping_tables.flat("Machine", _find(run.provenance, "machine")),
+        settings=bookkeeping_tables.flat("Settings, seeds and hashes", run.settings),
+        sessions=bookkeeping_tables.flat("Sessions", {"sessions": _commands(run.provenance)}),
+        timings=bookkeeping_tables.timings(analysis),
     )
 
 

@@ -28,6 +28,7 @@ from empirical.recognition.loops import Loop, compression_ratio, made_up_by_loop
 from empirical.recognition.phrases import PhraseList
 from empirical.recognition.relatedness import Relatedness, relatedness
 from empirical.recognition.words import NO_SPELLINGS, Spellings, WordErrors, normalise, normaliser_identity, word_errors
+from observables.thresholds import FAILED_WER
 
 LABELS = (
     "wer_above_half",
@@ -65,7 +66,7 @@ class Rules:
         spellings: which spellings count as one.
     """
 
-    wer: float = 0.5
+    wer: float = FAILED_WER
     insertion_rate: float = 0.5
     loop_repeats: int = 3
     loop_words: int = 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from empirical.checkpoints.checkpoint import Checkpoint, quiet_transformers
+from empirical.recognition.loops import compression_ratio
 from empirical.recognition.words import WordErrors, normaliser_identity, word_errors
 from empirical.speech.audio import SAMPLE_RATE_HZ
 
@@ -136,7 +136,7 @@ def transcribe(
         prompt_tokens=len(sequence) - len(scores),
         avg_logprob=math.fsum(log_probs) / len(log_probs),
         no_speech_prob=_no_speech(checkpoint, states),
-        compression_ratio=_compression_ratio(text),
+        compression_ratio=compression_ratio(text),
         truncated=len(samples) > checkpoint.window_samples,
         duration_s=len(samples) / SAMPLE_RATE_HZ,
         log_probs=log_probs,
@@ -189,8 +189,3 @@ def _no_speech(checkpoint: Checkpoint, states: torch.Tensor) -> float:
     with torch.no_grad():
         hidden = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False).last_hidden_state
         return float(torch.softmax(model.proj_out(hidden)[0, 0], dim=-1)[token])
-
-
-def _compression_ratio(text: str) -> float:
-    data = text.encode()
-    return len(data) / len(zlib.compress(data))

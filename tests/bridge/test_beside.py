@@ -12,7 +12,7 @@ import pytest
 from bridge.comparison import regimes
 from bridge.comparison.beside import NULL_KINDS, random_directions
 from bridge.comparison.tables import layer_table
-from bridge.reporting import figures, report_tables
+from bridge.reporting import figures, layer_tables
 from bridge.reporting.results import strict
 from bridge.reporting.wording import NOTHING
 from empirical.nulls import KINDS
@@ -93,7 +93,7 @@ def test_records_without_some_kinds_stay_readable(run: dict[str, pd.DataFrame], 
         position = table[(table["state"] == "position") & (table["layer"] > 1)]
         assert position[f"alignment_{kind}_q95"].notna().all() == measured
     assert table["alignment_null95"].equals(table["alignment_random_weights_q95"])
-    shown = report_tables.layer_nulls(SimpleNamespace(layer_medians=table))  # type: ignore[arg-type]
+    shown = layer_tables.layer_nulls(SimpleNamespace(layer_medians=table))  # type: ignore[arg-type]
     assert len(shown.rows) == len(table) and all(len(row) == len(shown.headers) for row in shown.rows)
     column = shown.headers.index("κ, null of order")
     orders = {row[column] for row in shown.rows if row[3] != "1" and row[1] == "position"}

@@ -120,3 +120,14 @@ def test_wilcoxon_and_effect_size():
     assert np.isnan(st.wilcoxon([1.0, 2.0, 3.0]))
     assert st.standardised_mean([1.0, 3.0]) == pytest.approx(2.0 / np.sqrt(2.0))
     assert np.isnan(st.standardised_mean([1.0, 1.0]))
+
+
+@pytest.mark.parametrize("distinct", [1, 2, 7, 1000])
+@pytest.mark.parametrize("count", [1, 2, 3, 40, 257])
+def test_midranks_are_scipys_to_the_bit(count, distinct):
+    values = np.random.default_rng(count + distinct).integers(0, distinct, count) * 0.1 - 3.0
+    assert np.array_equal(st.midranks(values), stats.rankdata(values))
+
+
+def test_midranks_of_nothing_are_none():
+    assert st.midranks(np.empty(0)).shape == (0,)

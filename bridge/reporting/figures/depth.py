@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bridge.comparison.beside import random_directions
-from bridge.comparison.regimes import THRESHOLDS, evidence, transmission
+from bridge.comparison.regimes import THRESHOLDS, Evidence, evidence, transmission
 from bridge.comparison.tables import CLEAN, ENCODER_STATES, conditions_of
 from bridge.reporting.figures import style
 
@@ -232,10 +232,14 @@ def arrival(layers: pd.DataFrame, model: str, states: Sequence[str], *, narrow: 
     for index, state in enumerate(present):
         rows = _chosen(layers, model, state)
         depth = int(rows["layers"].max())
+        seen = {
+            condition: [evidence(one) for _, one in rows[rows["condition"] == condition].groupby("clip")]
+            for condition in conditions_of(rows)
+        }
         for kind, (title, unit) in enumerate(ARRIVALS):
             one = axes[3 * index + kind]
-            for condition in conditions_of(rows):
-                _arrival_line(one, rows[rows["condition"] == condition], condition, kind)
+            for condition, measured in seen.items():
+                _arrival_line(one, measured, condition, kind)
             if kind == 1:
                 one.axhline(1.0, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
             style.log_axis(one.yaxis)
@@ -247,8 +251,7 @@ def arrival(layers: pd.DataFrame, model: str, states: Sequence[str], *, narrow: 
     return figure
 
 
-def _arrival_line(axes: Axes, rows: pd.DataFrame, condition: str, kind: int) -> None:
-    seen = [evidence(one) for _, one in rows.groupby("clip")]
+def _arrival_line(axes: Axes, seen: Sequence[Evidence], condition: str, kind: int) -> None:
     if not seen:
         return
     curves = [(one.arrival, transmission(one.arrival, one.injection), one.arrival_scale_free)[kind] for one in seen]
