@@ -83,7 +83,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share of n cases with its 95 % interval (Wilson 1927; cases of one clip are taken for independent).
+    """A share of n cases with its 95 % interval (Wilson 1927), as wide as the number of independent ones has it.
 
     Attributes:
         value: in [0, 1]; NaN of no case.
@@ -163,11 +163,14 @@ def calibrate(told: Sequence[Told], seed: int) -> Calibration:
     # An order statistic, not an interpolated quantile: the share of pairs at or below it is at least QUANTILE.
     threshold = float(np.quantile(chosen, QUANTILE, method="inverted_cdf"))
     own = [relatedness(one.reference, one.transcript).score for one in sides[1] if one.wer <= ACCURATE_WER]
+    clips = len({one.clip for one in sides[1]})
+    accurate = len({one.clip for one in sides[1] if one.wer <= ACCURATE_WER})
     return Calibration(
         threshold=threshold,
         pairs=len(chosen),
-        missed=share(sum(score > threshold for score in tested), len(tested)),
-        false_alarms=share(sum(score <= threshold for score in own), len(own)),
+        # Pairs share transcripts and references: there is no more to learn from them than there are clips.
+        missed=share(sum(score > threshold for score in tested), len(tested), independent=clips),
+        false_alarms=share(sum(score <= threshold for score in own), len(own), independent=accurate or None),
         code="ok",
     )
 
