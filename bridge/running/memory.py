@@ -5,6 +5,7 @@
 in the products' numbers of 4 or 8 bytes, but for what is float64 always. Term by term:
 
 libraries: torch, transformers and their working room, measured: 480 MB once imported, 100 to 130 MB more at work.
+    The worker that makes the theory's sweep holds JAX besides, 0.3 to 0.5 GB that are not counted here.
 weights: once as parameters and once as the file they are read from.
 encoder: one layer's attention weights over all S frames, H heads, and its softmax; the states themselves are small.
 chain: what the linearised layers keep. Decoder: keys, values and their likes, 4 S d a layer, attention over T tokens,
