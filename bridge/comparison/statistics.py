@@ -204,7 +204,7 @@ def bootstrap_statistic(
 
 
 def midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1 of finite values, ties at their middle: `scipy.stats.rankdata`, ten times as fast on a few dozen.
+    """Ranks from 1 of finite values, ties at their middle: `scipy.stats.rankdata`, four times as fast on a few dozen.
 
     A bootstrap of rank correlations takes tens of thousands of them.
     """
@@ -212,8 +212,11 @@ def midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.empty(0)
     order = np.argsort(values, kind="stable")
     ascending = values[order]
-    begins = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
-    ends = np.r_[begins[1:], len(values)]
+    first = np.ones(len(values), dtype=bool)
+    first[1:] = ascending[1:] != ascending[:-1]
+    begins = np.flatnonzero(first)
+    ends = np.full(len(begins), len(values))
+    ends[:-1] = begins[1:]
     ranks = np.empty(len(values))
     ranks[order] = np.repeat((begins + ends + 1) / 2.0, ends - begins)
     return ranks
