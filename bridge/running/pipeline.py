@@ -323,5 +323,6 @@ def _closing(summary: RunSummary, outcomes: Outcomes) -> Iterator[str]:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"spi: {text}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(BrokenPipeError):  # who reads no further (`2>&1 | head`) has not stopped the run
+        sys.stderr.write(f"spi: {text}\n")
+        sys.stderr.flush()

@@ -430,3 +430,18 @@ def test_an_interrupt_before_anything_is_counted_names_no_number(
     monkeypatch.setattr("bridge.running.pipeline.prepare", stop)
     with pytest.raises(RunInterruptedError, match=r"^interrupted; what is finished is kept; to go on: "):
         _run(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
+
+
+def test_a_reader_of_the_progress_who_leaves_does_not_end_the_run(
+    audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    broken = os.fdopen(write, "w")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", broken)
+        config = _config(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
+        assert pipeline.run(config, report=False, quiet=False).tasks["ok"] == 2
+    with pytest.raises(BrokenPipeError):  # it was broken indeed
+        broken.close()
+    assert _tables(tmp_path / "run")["tasks"].num_rows == 2
