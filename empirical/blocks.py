@@ -70,12 +70,13 @@ def block_rows(
     position = decoder_position(state)
     if measured is not None and measured.state != state:
         raise ValueError(f"measured must be of the {state} state; got that of {measured.state}")
+    deepest = None if measured is None else measured.contexts[-1]  # None too where that depth was not asked for
     table = measure_blocks(
         chain,
         task_blocks(chain.depth, state) if blocks is None else blocks,
         position,
         layers=None if measured is None else measured.layers,
-        context=None if measured is None else measured.contexts[-1].triplets,
+        context=None if deepest is None else deepest.triplets,
         seed=seed,
     )
     own = heard_columns(checkpoint, prepared) | {"d_model": chain.width, "state": state}
