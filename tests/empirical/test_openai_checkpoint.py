@@ -18,6 +18,7 @@ import torch
 from empirical import analyze
 from empirical.checkpoints.checkpoint import CheckpointError, load_checkpoint
 from empirical.nulls import random_weights
+from empirical.recognition.forward import rounding_bound
 from empirical.recognition.transcribe import transcribe
 from tests.helpers.openai_whisper import openai_content, openai_logits, write_openai
 from tests.helpers.tiny_whisper import rewrite_json, write_tiny_whisper
@@ -135,7 +136,11 @@ def test_measuring_goes_end_to_end(pair: tuple[Path, Path], tmp_path: Path) -> N
     assert ours.tokens.tolist() == theirs.tokens.tolist()
     loaded = load_checkpoint(file)
     record = {"ref": str(file), "sha256": loaded.sha256, "commit": "", "notes": list(loaded.notes)}
-    assert ours.attrs["checkpoint"] == record
+    said = dict(ours.attrs["checkpoint"])
+    config = loaded.model.config
+    depth = config.encoder_layers + config.decoder_layers
+    assert said.pop("forward_error") <= rounding_bound(torch.float64, depth, config.d_model)
+    assert said == record
     # Singular values of the same operators, converged to residuals of 1e-3 at the least: their squares' errors.
     np.testing.assert_allclose(ours.sigma.to_numpy(), theirs.sigma.to_numpy(), rtol=1e-6)
     np.testing.assert_allclose(np.stack(ours.context_s.tolist()), np.stack(theirs.context_s.tolist()), rtol=1e-6)
