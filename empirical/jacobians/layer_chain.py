@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -30,7 +31,7 @@ class _Layer(Protocol):
     def pull_stream(self, cotangent: Tensor, rows: slice = ALL, *, local: bool = False) -> Tensor: ...
 
 
-class LayerChain:
+class LayerChain(ABC):
     """Layers with linearised streams, one after another; `DecoderChain` and `EncoderChain` add the context.
 
     Attributes:
@@ -49,9 +50,9 @@ class LayerChain:
         self._streams = layers
 
     @property
+    @abstractmethod
     def group(self) -> int:
         """Directions taken through the layers at once."""
-        raise NotImplementedError
 
     def rows(self, position: int | None) -> slice:
         """The positions of a state: one of them, or all (None).
