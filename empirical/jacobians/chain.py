@@ -18,6 +18,7 @@ from empirical.jacobians.layer_chain import (
     GROUP_MOST,
     LayerChain,
     LinearisationError,
+    require_differentiable,
     require_finite_hidden,
     require_reproduced,
 )
@@ -212,13 +213,7 @@ def _checked(model: WhisperForConditionalGeneration, states: Tensor, tokens: Seq
     config = model.config
     if states.ndim != 2 or states.shape[1] != config.d_model:
         raise ValueError(f"encoder_states must be (frames, {config.d_model}); got {tuple(states.shape)}")
-    if states.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"derivatives need float32 or float64; got {states.dtype}")
-    weight = model.model.decoder.embed_tokens.weight
-    if weight.dtype != states.dtype:
-        raise ValueError(f"model and encoder states must share a dtype; got {weight.dtype} and {states.dtype}")
-    if model.training:
-        raise ValueError("the model must be in eval mode; got training mode, where dropout makes it random")
+    require_differentiable(model, "encoder states", states, model.model.decoder.embed_tokens.weight)
     ids = torch.as_tensor(list(tokens), dtype=torch.long, device=states.device)
     if not 1 <= len(ids) <= config.max_target_positions:
         raise ValueError(f"tokens must number 1 to {config.max_target_positions}; got {len(ids)}")

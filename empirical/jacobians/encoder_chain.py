@@ -28,6 +28,7 @@ from empirical.jacobians.encoder_layer import LinearisedEncoderLayer
 from empirical.jacobians.layer_chain import (
     GROUP_MOST,
     LayerChain,
+    require_differentiable,
     require_finite_hidden,
     require_reproduced,
 )
@@ -211,10 +212,4 @@ def _check(model: WhisperForConditionalGeneration, features: Tensor) -> None:
     shape = (config.num_mel_bins, 2 * config.max_source_positions)
     if features.shape != shape:
         raise ValueError(f"features must be {shape}, mels x frames; got {tuple(features.shape)}")
-    if features.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"derivatives need float32 or float64; got {features.dtype}")
-    weight = model.model.encoder.conv1.weight
-    if weight.dtype != features.dtype:
-        raise ValueError(f"model and features must share a dtype; got {weight.dtype} and {features.dtype}")
-    if model.training:
-        raise ValueError("the model must be in eval mode; got training mode, where dropout makes it random")
+    require_differentiable(model, "features", features, model.model.encoder.conv1.weight)

@@ -157,3 +157,17 @@ def require_reproduced(part: str, ours: Sequence[Tensor], theirs: Sequence[Tenso
                 f"the linearised {part} must reproduce the model's hidden state {layer} to {tolerance:.1e}; "
                 f"got a relative difference of {error:.1e}"
             )
+
+
+def require_differentiable(model: torch.nn.Module, name: str, context: Tensor, weight: Tensor) -> None:
+    """Refuse a model or a context of which no derivative can be trusted; `weight` is any of the model's.
+
+    Raises:
+        ValueError: if the context is in half precision or not in the model's dtype, or the model is in training mode.
+    """
+    if context.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"derivatives need float32 or float64; got {context.dtype}")
+    if weight.dtype != context.dtype:
+        raise ValueError(f"model and {name} must share a dtype; got {weight.dtype} and {context.dtype}")
+    if model.training:
+        raise ValueError("the model must be in eval mode; got training mode, where dropout makes it random")
