@@ -1,24 +1,81 @@
-"""Speech in, measured chains out: audio, stress, Whisper checkpoints, activations, propagators, context Jacobians."""
+"""Speech in, measured chains out: audio, stress, Whisper checkpoints, activations, propagators, context Jacobians.
 
-from empirical.activations import capture
-from empirical.analyze import analyze
-from empirical.blocks import BLOCK_COLUMNS, block_parameters
-from empirical.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from empirical.checkpoints.published import write_random_checkpoint
-from empirical.organism import OrganismInfo, list_organisms, organism_path
-from empirical.recognition.forward import WhisperFunction, check_determinism
-from empirical.recognition.labels import Heard, Labels, Rules, label
-from empirical.recognition.phrases import load_phrases
-from empirical.recognition.relatedness import relatedness
-from empirical.recognition.transcribe import Transcript, normaliser_identity, transcribe, word_errors
-from empirical.speech.audio import AudioError, AudioInfo, inspect_audio, load_audio
-from empirical.speech.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
-from empirical.speech.datasets import check_data
-from empirical.speech.librispeech_fetch import fetch_librispeech
-from empirical.speech.manifest import write_manifest
-from empirical.speech.stress import Clean, Mix, Noise, StressError, Stretch, stressor
-from empirical.subspaces import SUBSPACE_COLUMNS, subspace_alignment
-from empirical.task import TaskRecords, measure_task
+Names are imported when they are first asked for: stresses, clips and labels need none of the seconds that torch takes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from empirical.activations import capture
+    from empirical.analysis import analyze
+    from empirical.blocks import BLOCK_COLUMNS, block_parameters
+    from empirical.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+    from empirical.checkpoints.published import write_random_checkpoint
+    from empirical.organism import OrganismInfo, list_organisms, organism_path
+    from empirical.recognition.forward import WhisperFunction, check_determinism
+    from empirical.recognition.labels import Heard, Labels, Rules, label
+    from empirical.recognition.phrases import load_phrases
+    from empirical.recognition.relatedness import relatedness
+    from empirical.recognition.transcribe import Transcript, normaliser_identity, transcribe, word_errors
+    from empirical.speech.audio import AudioError, AudioInfo, inspect_audio, load_audio
+    from empirical.speech.clips import Clip, ClipError, bundled_clips, find_clips, scan_clips
+    from empirical.speech.datasets import check_data
+    from empirical.speech.librispeech_fetch import fetch_librispeech
+    from empirical.speech.manifest import write_manifest
+    from empirical.stress import Clean, Mix, Noise, StressError, Stretch, stressor
+    from empirical.subspaces import SUBSPACE_COLUMNS, subspace_alignment
+    from empirical.task import TaskRecords, measure_task
+
+_HOMES = {
+    "AudioError": "empirical.speech.audio",
+    "AudioInfo": "empirical.speech.audio",
+    "BLOCK_COLUMNS": "empirical.blocks",
+    "Checkpoint": "empirical.checkpoints.checkpoint",
+    "CheckpointError": "empirical.checkpoints.checkpoint",
+    "Clean": "empirical.stress",
+    "Clip": "empirical.speech.clips",
+    "ClipError": "empirical.speech.clips",
+    "Heard": "empirical.recognition.labels",
+    "Labels": "empirical.recognition.labels",
+    "Mix": "empirical.stress",
+    "Noise": "empirical.stress",
+    "OrganismInfo": "empirical.organism",
+    "Rules": "empirical.recognition.labels",
+    "SUBSPACE_COLUMNS": "empirical.subspaces",
+    "StressError": "empirical.stress",
+    "Stretch": "empirical.stress",
+    "TaskRecords": "empirical.task",
+    "Transcript": "empirical.recognition.transcribe",
+    "WhisperFunction": "empirical.recognition.forward",
+    "analyze": "empirical.analysis",
+    "block_parameters": "empirical.blocks",
+    "bundled_clips": "empirical.speech.clips",
+    "capture": "empirical.activations",
+    "check_data": "empirical.speech.datasets",
+    "check_determinism": "empirical.recognition.forward",
+    "fetch_librispeech": "empirical.speech.librispeech_fetch",
+    "find_clips": "empirical.speech.clips",
+    "inspect_audio": "empirical.speech.audio",
+    "label": "empirical.recognition.labels",
+    "list_organisms": "empirical.organism",
+    "load_audio": "empirical.speech.audio",
+    "load_checkpoint": "empirical.checkpoints.checkpoint",
+    "load_phrases": "empirical.recognition.phrases",
+    "measure_task": "empirical.task",
+    "normaliser_identity": "empirical.recognition.transcribe",
+    "organism_path": "empirical.organism",
+    "relatedness": "empirical.recognition.relatedness",
+    "scan_clips": "empirical.speech.clips",
+    "stressor": "empirical.stress",
+    "subspace_alignment": "empirical.subspaces",
+    "transcribe": "empirical.recognition.transcribe",
+    "word_errors": "empirical.recognition.transcribe",
+    "write_manifest": "empirical.speech.manifest",
+    "write_random_checkpoint": "empirical.checkpoints.published",
+}
 
 __all__ = [
     "BLOCK_COLUMNS",
@@ -67,3 +124,15 @@ __all__ = [
     "write_manifest",
     "write_random_checkpoint",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,7 +20,7 @@ from empirical.recognition.reference import ReferenceTokensError, reference_toke
 from empirical.recognition.transcribe import Transcript, encode, encoder_states, transcribe
 from empirical.speech.audio import AudioError, load_audio
 from empirical.speech.clips import Clip, find_clips
-from empirical.speech.stress import PoolClip, StressError, StressResult, apply, stressor
+from empirical.stress import PoolClip, StressError, StressResult, apply, stressor
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration

@@ -22,7 +22,7 @@ from empirical.jacobians.positional import POSITIONAL_FIELDS
 from empirical.recognition.transcribe import word_errors
 from empirical.speech.clips import Clip
 from empirical.speech.manifest import samples_sha256
-from empirical.speech.stress import PoolClip
+from empirical.stress import PoolClip
 from empirical.subspaces import subspace_rows
 from observables import covariance_eigenvalues, effective_rank, kirchhoff_index, spectral_alpha
 

@@ -11,7 +11,7 @@ import typer
 from bridge.errors import ConfigError, OtherSettingsError, reason
 
 if TYPE_CHECKING:
-    from bridge.comparison.tables import RunTables
+    from bridge.comparison.records import RunTables
 
 Directory = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -88,7 +88,7 @@ def _load(directory: Path) -> RunTables:
     limit_threads()
     import pyarrow as pa
 
-    from bridge.comparison.tables import load_run
+    from bridge.comparison.records import load_run
 
     try:
         return load_run(directory)

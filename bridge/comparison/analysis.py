@@ -13,9 +13,9 @@ from bridge.comparison.blocks import certify_measured_blocks, summarise_blocks
 from bridge.comparison.compare import agreement, compare, sensitivity, tightness
 from bridge.comparison.identity import Identity, identify
 from bridge.comparison.profiles import context_split, depth_profile, effort
+from bridge.comparison.records import RunTables, load_run
 from bridge.comparison.statistics import MIN_CLUSTERS
 from bridge.comparison.subspaces import subspaces_by_layer, summarise_subspaces
-from bridge.comparison.tables import RunTables, load_run
 
 
 @dataclass(frozen=True, slots=True)

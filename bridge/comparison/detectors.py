@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from bridge.comparison.conditions import CLEAN
 from bridge.comparison.statistics import LEVEL, MIN_CLUSTERS, Interval, auroc
-from bridge.comparison.tables import CLEAN
 from empirical.recognition.labels import LABELS
 from empirical.recognition.relatedness import halves
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.comparison.tables import CLEAN, RunTables
+from bridge.comparison.conditions import CLEAN
+from bridge.comparison.records import RunTables
 
 # (d_model, decoder layers) of the published checkpoints.
 DIMENSIONS = {

@@ -1,151 +1,17 @@
-"""Tables of a run: what was read from its records, and the summaries that report and ledger share."""
+"""Summaries of a run that report and ledger share: word errors, paired changes, layers, the paper's form."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bridge.comparison import paper, statistics
 from bridge.comparison.beside import beside_nulls
+from bridge.comparison.conditions import CLEAN, conditions_of
 from bridge.comparison.pooled import Pooled
 from observables.thresholds import FAILED_WER
-
-CLEAN = "clean"
-ENCODER_STATES = ("frame", "frames")
-CONDITION_ORDER = ("clean", "stretch", "mix", "noise")
-
-
-@dataclass(frozen=True, slots=True)
-class RunTables:
-    """The records of one run directory.
-
-    Attributes:
-        directory: where they were read.
-        settings: settings.json (empty where there is none).
-        clips, layers, activations: the measured tables.
-        nulls: rows of the null models, None if none were measured or shipped.
-        sweep: the phase map of `theory.sweep`, None if it was not made.
-        quarantine: samples that were not measured, one mapping each with a code.
-        failures: tasks that failed.
-        timings: timings.json.
-        provenance: of the merged records (Parquet metadata) and the inputs.
-        blocks, subspaces: the chain in blocks of m layers, and leading subspaces; None in runs that did not measure
-            them.
-    """
-
-    directory: Path
-    settings: dict[str, Any]
-    clips: pd.DataFrame
-    layers: pd.DataFrame
-    activations: pd.DataFrame
-    nulls: pd.DataFrame | None = None
-    sweep: xr.Dataset | None = None
-    quarantine: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    timings: dict[str, Any] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    blocks: pd.DataFrame | None = None
-    subspaces: pd.DataFrame | None = None
-
-    @property
-    def decoder_layers(self) -> pd.DataFrame:
-        """The layers of the decoder's states. The encoder's chain has one injection, at its first layer: no slope of
-        arrivals over depth and so no regime of (O7) can be read of it."""
-        return self.layers[~self.layers["state"].isin(ENCODER_STATES)]
-
-    @property
-    def seed(self) -> int:
-        """Seed of the run, which its resampling shares."""
-        config = self.settings.get("config", self.settings)
-        return int(config.get("seed", 0))
-
-    @property
-    def models(self) -> list[str]:
-        """Names of the models, in the order of the records."""
-        return [str(name) for name in dict.fromkeys(self.layers["model"])]
-
-    def model_settings(self, name: str) -> dict[str, Any]:
-        """What the settings say of a model; empty if nothing."""
-        for entry in self.settings.get("models", []):
-            if isinstance(entry, dict) and entry.get("name") == name:
-                return entry
-        return {}
-
-
-def load_run(directory: str | Path) -> RunTables:
-    """Reads the records of a run directory.
-
-    Raises:
-        FileNotFoundError: naming the record that is missing: clips, layers and activations must be there.
-    """
-    root = Path(directory)
-    records = root / "records"
-    frames = {}
-    for name in ("clips", "layers", "activations"):
-        path = records / f"{name}.parquet"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: {root} holds no finished run")
-        frames[name] = pd.read_parquet(path)
-    clips = frames["clips"].drop_duplicates(["model", "clip", "condition"], ignore_index=True)
-    return RunTables(
-        directory=root,
-        settings=_json(root / "settings.json"),
-        clips=clips,
-        layers=frames["layers"],
-        activations=frames["activations"],
-        **{name: _optional(records / f"{name}.parquet") for name in ("blocks", "subspaces", "nulls")},
-        sweep=_sweep(records),
-        quarantine=_lines(root / "quarantine.jsonl"),
-        failures=_lines(root / "failures.jsonl"),
-        timings=_json(root / "timings.json"),
-        provenance=_provenance(root, records),
-    )
-
-
-def _optional(path: Path) -> pd.DataFrame | None:
-    """A table that a run may lack; None too where it has no rows."""
-    table = pd.read_parquet(path) if path.is_file() else None
-    return table if table is not None and len(table) else None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _sweep(records: Path) -> xr.Dataset | None:
-    path = records / "sweep.nc"
-    if not path.is_file():
-        return None
-    with xr.open_dataset(path, engine="scipy") as dataset:
-        return dataset.load()
-
-
-def _provenance(root: Path, records: Path) -> dict[str, Any]:
-    from bridge.running.store import read_provenance
-
-    found = read_provenance(records / "layers.parquet")
-    for name in ("provenance.json", "inputs.json"):
-        if (root / name).is_file():
-            found |= {name.removesuffix(".json"): _json(root / name)}
-    return found
-
-
-def conditions_of(frame: pd.DataFrame) -> list[str]:
-    """Conditions present, clean first, then in the order of the stresses."""
-    present = set(frame["condition"])
-    return [name for name in CONDITION_ORDER if name in present] + sorted(present - set(CONDITION_ORDER))
 
 
 def wer_table(clips: pd.DataFrame, *, seed: int) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.comparison.analysis import Analysis, analyse
-from bridge.comparison.tables import RunTables
+from bridge.comparison.records import RunTables
 from bridge.ledger import activation_claims, measured_claims, theory_claims
 from bridge.ledger.settling import Reading, Test, settle
 

@@ -8,7 +8,7 @@ import pandas as pd
 from bridge.comparison import statistics
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.beside import LEVEL, random_directions
-from bridge.comparison.tables import CLEAN
+from bridge.comparison.conditions import CLEAN
 from bridge.ledger.activation_claims import final_points
 from bridge.ledger.settling import Reading, Test
 from observables.thresholds import FAILED_WER

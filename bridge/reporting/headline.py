@@ -10,8 +10,8 @@ import pandas as pd
 
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.compare import PINNED_LOG_CHANGE, PREDICTOR_TITLES, PREDICTORS
+from bridge.comparison.conditions import CLEAN, conditions_of
 from bridge.comparison.statistics import bootstrap_mean
-from bridge.comparison.tables import CLEAN, conditions_of
 from bridge.reporting.hypothesis_tables import verdict
 from bridge.reporting.wording import with_interval
 from observables.thresholds import FAILED_WER

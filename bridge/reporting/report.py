@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from bridge.comparison import paper, tables
 from bridge.comparison.analysis import Analysis, analyse
 from bridge.comparison.compare import PREDICTOR_TITLES, PREDICTORS
+from bridge.comparison.conditions import ENCODER_STATES
 from bridge.ledger import claims
 from bridge.ledger.activation_claims import final_points
 from bridge.ledger.theory_claims import usual_check
@@ -117,7 +118,7 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
                 "the rest and lift the share of the first direction above the dashed line.",
                 lambda narrow, m=model, s=state: figures.context_spectra(run.layers, run.nulls, m, s, narrow=narrow),
             )
-        decoder = [state for state in states if state not in tables.ENCODER_STATES]
+        decoder = [state for state in states if state not in ENCODER_STATES]
         easel.add(
             "depth",
             f"arrival-{slug}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bridge.comparison import tables
 from bridge.comparison.analysis import Analysis
+from bridge.comparison.conditions import ENCODER_STATES, conditions_of
 from bridge.comparison.pooled import ALL_STRESSES
 from bridge.reporting.wording import NOTHING, Table, fixed, fixed_interval, number, with_interval
 
@@ -11,13 +12,13 @@ from bridge.reporting.wording import NOTHING, Table, fixed, fixed_interval, numb
 def models(analysis: Analysis) -> Table:
     """What was measured, model by model."""
     rows = []
-    encoder = analysis.tables.layers["state"].isin(tables.ENCODER_STATES).any()
+    encoder = analysis.tables.layers["state"].isin(ENCODER_STATES).any()
     for name in analysis.tables.models:
         part = analysis.tables.layers[analysis.tables.layers["model"] == name]
-        own = part[~part["state"].isin(tables.ENCODER_STATES)]
+        own = part[~part["state"].isin(ENCODER_STATES)]
         identity = analysis.identities[name]
         counts = {
-            str(state): f"{one['clip'].nunique()} clips: {', '.join(tables.conditions_of(one))}"
+            str(state): f"{one['clip'].nunique()} clips: {', '.join(conditions_of(one))}"
             for state, one in part.groupby("state")
         }
         settings = analysis.tables.model_settings(name)
@@ -51,7 +52,7 @@ def models(analysis: Analysis) -> Table:
 
 
 def _encoder_counts(counts: dict[str, str]) -> str:
-    found = [f"{state}: {counts[state]}" for state in tables.ENCODER_STATES if state in counts]
+    found = [f"{state}: {counts[state]}" for state in ENCODER_STATES if state in counts]
     return "; ".join(found) or NOTHING
 
 

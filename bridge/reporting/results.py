@@ -12,6 +12,8 @@ import pandas as pd
 
 from bridge.comparison import paper, tables
 from bridge.comparison.analysis import Analysis
+from bridge.comparison.conditions import ENCODER_STATES
+from bridge.comparison.records import RunTables
 from bridge.comparison.regimes import THRESHOLDS
 from bridge.ledger import claims
 from bridge.reporting.headline import headline
@@ -48,7 +50,7 @@ def strict(value: Any) -> Any:
     raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
-def ledger(run: tables.RunTables | Analysis | str | Path) -> list[dict[str, Any]]:
+def ledger(run: RunTables | Analysis | str | Path) -> list[dict[str, Any]]:
     """The ledger of claims as strict JSON values."""
     return strict(claims(run))
 
@@ -105,7 +107,7 @@ def results(analysis: Analysis, found: list[dict[str, Any]] | None = None) -> di
     )
 
 
-def quarantine_counts(run: tables.RunTables) -> dict[str, int]:
+def quarantine_counts(run: RunTables) -> dict[str, int]:
     """Quarantined samples by reason code, most frequent first."""
     codes = pd.Series([str(entry.get("code", "unknown")) for entry in run.quarantine], dtype=str)
     return {str(code): int(count) for code, count in codes.value_counts().items()}
@@ -113,7 +115,7 @@ def quarantine_counts(run: tables.RunTables) -> dict[str, int]:
 
 def _model(analysis: Analysis, name: str) -> dict[str, Any]:
     rows = analysis.tables.layers[analysis.tables.layers["model"] == name]
-    own = rows[~rows["state"].isin(tables.ENCODER_STATES)]
+    own = rows[~rows["state"].isin(ENCODER_STATES)]
     identity = analysis.identities[name]
     settings = analysis.tables.model_settings(name)
     return {

@@ -31,7 +31,7 @@ within 20 %.
 """
 
 STRETCH = 3.5
-"""How much longer the stretch makes a clip (empirical.speech.stress)."""
+"""How much longer the stretch makes a clip (empirical.stress)."""
 
 _NULL_CHAINS = 12  # three kinds of null model, each along two clips under two conditions (empirical.nulls)
 

@@ -346,7 +346,7 @@ def _clip(entry: dict[str, Any]) -> Clip:
 @lru_cache(maxsize=1)
 def _pool(run_directory: str) -> tuple[Any, ...]:
     from empirical.speech.audio import load_audio
-    from empirical.speech.stress import PoolClip
+    from empirical.stress import PoolClip
 
     def loader(path: str) -> Any:
         return lambda: load_audio(path)

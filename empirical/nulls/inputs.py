@@ -11,7 +11,7 @@ from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.hearing import TokensFrom, prepare
 from empirical.speech.audio import load_audio
 from empirical.speech.clips import Clip
-from empirical.speech.stress import PoolClip
+from empirical.stress import PoolClip
 
 CONDITIONS = ("clean", "noise")
 CLIPS = 2

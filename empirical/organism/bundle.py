@@ -8,7 +8,7 @@ from pathlib import Path
 
 CARD_FILE = "card.json"
 STRESSES = ("stretch", "mix", "noise")
-"""Conditions of the evaluation besides clean speech, by their names in `empirical.speech.stress`."""
+"""Conditions of the evaluation besides clean speech, by their names in `empirical.stress`."""
 
 BUNDLED = Path(__file__).resolve().parent.parent / "bundled"
 _ORGANISMS = BUNDLED / "organisms"

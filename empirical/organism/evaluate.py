@@ -20,7 +20,7 @@ from empirical.organism.corpus import SpokenClip
 from empirical.organism.export import quiet_transformers
 from empirical.organism.recipe import SAMPLE_RATE_HZ
 from empirical.recognition.words import word_errors
-from empirical.speech.stress import PoolClip, apply, stressor
+from empirical.stress import PoolClip, apply, stressor
 
 CLEAN_SETS = ("sentences", "accents", "voices")
 

@@ -20,7 +20,7 @@ import scipy.io.wavfile
 
 from empirical.speech.audio import SAMPLE_RATE_HZ, AudioError, load_audio
 from empirical.speech.clips import Clip, RejectedClip
-from empirical.speech.stress import PoolClip, StressError, StressResult, apply, generator, stressor
+from empirical.stress import PoolClip, StressError, StressResult, apply, generator, stressor
 
 WINDOW_S = 30.0
 """Whisper's audio window: a result that is longer loses its end there."""

@@ -13,8 +13,8 @@ import pytest
 from bridge.comparison import paper
 from bridge.comparison.analysis import Analysis, analyse
 from bridge.comparison.identity import identify
+from bridge.comparison.records import RunTables
 from bridge.comparison.statistics import Interval
-from bridge.comparison.tables import RunTables
 from bridge.ledger import claims
 from bridge.ledger.activation_claims import centre_silhouette, rank_loss
 from bridge.ledger.measured_claims import confidence

@@ -102,6 +102,6 @@ def test_order_of_conditions_does_not_make_another_run() -> None:
 
 
 def test_conditions_are_those_the_stresses_know() -> None:
-    from empirical.speech.stress import STRESSORS
+    from empirical.stress import STRESSORS
 
     assert CONDITIONS == STRESSORS

@@ -16,8 +16,8 @@ import pytest
 from bridge.comparison.analysis import Analysis, analyse
 from bridge.comparison.beside import beside_nulls, positions_kept, state_dimension
 from bridge.comparison.profiles import context_split, depth_profile, effort
+from bridge.comparison.records import load_run
 from bridge.comparison.subspaces import describe_subspaces, subspaces_by_layer, summarise_subspaces
-from bridge.comparison.tables import load_run
 from bridge.ledger.measured_claims import alignment
 from bridge.reporting.figures import hypotheses_by_block, subspace_overlaps
 from bridge.reporting.report import render

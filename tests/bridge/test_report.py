@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from bridge.comparison.pooled import pool
-from bridge.comparison.tables import failures, load_run, paper_table, wer_table
+from bridge.comparison.records import load_run
+from bridge.comparison.tables import failures, paper_table, wer_table
 from bridge.reporting.report import write_report
 from bridge.reporting.wording import symbols
 from tests.helpers.records import run_tables, write_run

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bridge.commands.rescore import rescore as command
 from bridge.comparison.labelling import SCORES
-from bridge.comparison.tables import load_run
+from bridge.comparison.records import load_run
 from bridge.errors import ConfigError, OtherSettingsError
 from bridge.running.rescoring import rescore
 from bridge.running.schema import to_table

@@ -13,13 +13,13 @@ import soundfile
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from empirical.analyze import analyze
+from empirical.analysis import analyze
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.jacobians.measurement import State, measure_chain
 from empirical.recognition.transcribe import encode, transcribe
 from empirical.speech.audio import AudioError, load_audio
 from empirical.speech.clips import Clip, find_clips
-from empirical.speech.stress import PoolClip, StressError
+from empirical.stress import PoolClip, StressError
 from empirical.task import LAYER_COLUMNS, measure_task
 from tests.helpers.tiny_whisper import write_random_whisper_tiny, write_tiny_whisper
 

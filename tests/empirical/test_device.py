@@ -14,7 +14,7 @@ import soundfile
 import torch
 from torch.overrides import TorchFunctionMode
 
-from empirical.analyze import analyze
+from empirical.analysis import analyze
 from empirical.checkpoints.checkpoint import load_checkpoint
 from empirical.checkpoints.device import DeviceError, resolve_device
 from empirical.speech.clips import Clip

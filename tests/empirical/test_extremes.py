@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from bridge.running.jobs import TaskMemoryError, _memory_named
-from empirical.analyze import analyze
+from empirical.analysis import analyze
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.hearing import Prepared, prepare
 from empirical.jacobians.measurement import State

@@ -14,7 +14,7 @@ import scipy.io.wavfile
 from empirical.speech.audio import load_audio
 from empirical.speech.clips import find_clips, scan_clips
 from empirical.speech.manifest import STRESSES, one_stress, samples_sha256, write_manifest
-from empirical.speech.stress import StressError
+from empirical.stress import StressError
 
 RATE = 16_000
 

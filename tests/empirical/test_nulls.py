@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import torch
 
-from empirical.analyze import analyze
+from empirical.analysis import analyze
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.nulls import (
     CONTEXTS,

@@ -27,7 +27,7 @@ from empirical.organism.grammar import ENGLISH_66
 from empirical.organism.heldout import SPEAKERS
 from empirical.speech.audio import load_audio
 from empirical.speech.clips import bundled_clips, find_clips
-from empirical.speech.stress import apply, stressor
+from empirical.stress import apply, stressor
 from tests.empirical.organism_fakes import CORPUS, ToneRenderer
 
 NAMES = ["organism-deep", "organism-wide"]

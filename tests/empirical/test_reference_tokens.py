@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from empirical.analyze import analyze
+from empirical.analysis import analyze
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.organism import list_organisms
 from empirical.recognition.reference import ReferenceTokensError, reference_tokens

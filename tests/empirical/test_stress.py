@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from empirical.speech.audio import AudioError
-from empirical.speech.stress import (
+from empirical.stress import (
     STRESSORS,
     Clean,
     Mix,

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bridge.comparison.conditions import conditions_of
 from bridge.comparison.pooled import Pooled
-from bridge.comparison.tables import conditions_of
 from bridge.reporting.figures import style
 
 COMPONENTS = ("cross-attention", "self-attention", "feed-forward")

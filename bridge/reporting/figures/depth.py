@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bridge.comparison.beside import random_directions
+from bridge.comparison.conditions import CLEAN, ENCODER_STATES, conditions_of
 from bridge.comparison.regimes import THRESHOLDS, Evidence, evidence, transmission
-from bridge.comparison.tables import CLEAN, ENCODER_STATES, conditions_of
 from bridge.reporting.figures import style
 
 LAYER_PANELS = (

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bridge.comparison.tables import CLEAN, conditions_of
+from bridge.comparison.conditions import CLEAN, conditions_of
 from bridge.reporting.figures import style
 from theory.regimes.thresholds import PAPER_ALIGNMENT, PAPER_FIRST_ORDER_ERROR
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bridge.comparison.conditions import conditions_of
 from bridge.comparison.regimes import THRESHOLDS
-from bridge.comparison.tables import conditions_of
 from bridge.reporting.figures import style
 
 

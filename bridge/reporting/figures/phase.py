@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import theory
-from bridge.comparison.tables import CLEAN
+from bridge.comparison.conditions import CLEAN
 from bridge.reporting.figures import style
 
 LIMIT_NATS = 1.0
