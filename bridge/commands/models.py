@@ -102,6 +102,23 @@ def random_one(
     typer.echo(str(made))
 
 
+@organism.command("clips")
+def held_out_clips(
+    out: Annotated[Path, typer.Option(help="Directory to make.", show_default=False)],
+    count: Annotated[int, typer.Option(min=1, help="Clips; those of a smaller count are the first of a larger.")] = 240,
+) -> None:
+    """Renders sentences that no organism was trained on, in the layout of LibriSpeech; needs espeak-ng."""
+    from empirical.organism import RenderError, write_held_out_clips
+
+    try:
+        write_held_out_clips(out, count)
+    except (ValueError, RenderError) as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    typer.echo(str(out))
+
+
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB"
 
