@@ -1,17 +1,22 @@
-"""Audio samples to tokens and text, greedily, by the model's own `generate`, with what it says about its confidence."""
+"""Audio samples to tokens and text, greedily, by the model's own `generate`, with what it says about its confidence.
+
+A batch is one call of `generate`: every row has its own prompt (a language that is detected is detected row by row) and
+ends at its own end token, and what is written behind that is thrown away. No row sees another: their numbers differ from
+those of a batch of one only by the rounding of matrix products of another shape.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from empirical.checkpoints.checkpoint import Checkpoint, quiet_transformers
+from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.recognition.loops import compression_ratio
+from empirical.recognition.transcribe_greedy import end_tokens, greedy, no_speech
 from empirical.recognition.words import WordErrors, normaliser_identity, word_errors
 from empirical.speech.audio import SAMPLE_RATE_HZ
 
@@ -20,8 +25,10 @@ __all__ = [
     "WordErrors",
     "encode",
     "encoder_states",
+    "log_mel",
     "normaliser_identity",
     "transcribe",
+    "transcribe_batch",
     "word_errors",
 ]
 
@@ -30,8 +37,6 @@ MAX_NEW_TOKENS = 128
 
 PROMPT_ROOM = 4
 """Positions kept free for the prompt: start, language, task, no timestamps."""
-
-_NO_SPEECH_TOKENS = ("<|nospeech|>", "<|nocaptions|>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +72,14 @@ class Transcript:
     max_new_tokens: int
 
 
-def encode(checkpoint: Checkpoint, samples: np.ndarray) -> tuple[torch.Tensor, bool]:
-    """Log-mel features of the model's whole window, padded with silence or cut.
+def log_mel(checkpoint: Checkpoint, samples: np.ndarray) -> torch.Tensor:
+    """Log-mel features of the model's whole window, padded with silence or cut: (1, mels, frames) float32 on the CPU.
 
     The feature extractor computes in float32 whatever the model's dtype, and cuts what is too long without a word.
 
     Args:
-        checkpoint: whose feature extractor and dtype are used.
+        checkpoint: whose feature extractor is used.
         samples: (n,) float at 16 kHz, finite.
-
-    Returns:
-        Features (1, mels, frames) in the model's dtype, and whether samples were cut off.
 
     Raises:
         ValueError: if samples are not (n,) finite floats; the feature extractor itself would take integers or stereo.
@@ -88,12 +90,21 @@ def encode(checkpoint: Checkpoint, samples: np.ndarray) -> tuple[torch.Tensor, b
     if not np.isfinite(samples).all():
         raise ValueError("samples must be finite")
     output = checkpoint.feature_extractor(samples.astype(np.float32), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-    features = output["input_features"].to(device=checkpoint.device, dtype=checkpoint.model.dtype)
+    return output["input_features"]
+
+
+def encode(checkpoint: Checkpoint, samples: np.ndarray) -> tuple[torch.Tensor, bool]:
+    """Features as of `log_mel` on the model's device and in its dtype, and whether samples were cut off.
+
+    Raises:
+        ValueError: as `log_mel`.
+    """
+    features = log_mel(checkpoint, samples).to(device=checkpoint.device, dtype=checkpoint.model.dtype)
     return features, len(samples) > checkpoint.window_samples
 
 
 def encoder_states(checkpoint: Checkpoint, features: torch.Tensor) -> torch.Tensor:
-    """Final encoder states E (1, S, d) of features (1, mels, frames): the context of the decoder chain (T1)."""
+    """Final encoder states E (b, S, d) of features (b, mels, frames): the context of the decoder chain (T1)."""
     with torch.no_grad():
         return checkpoint.model.model.encoder(features).last_hidden_state
 
@@ -106,36 +117,71 @@ def transcribe(
     language: str | None = None,
     states: torch.Tensor | None = None,
 ) -> Transcript:
-    """Transcribe the first window of a clip, greedily and without timestamps.
+    """Transcribe the first window of a clip: `transcribe_batch` of one, with its arguments and errors."""
+    return transcribe_batch(checkpoint, [samples], max_new_tokens=max_new_tokens, language=language, states=states)[0]
+
+
+def transcribe_batch(
+    checkpoint: Checkpoint,
+    samples: Sequence[np.ndarray],
+    *,
+    max_new_tokens: int | None = None,
+    language: str | None = None,
+    states: torch.Tensor | None = None,
+) -> list[Transcript]:
+    """Transcribe the first window of each of several clips together, greedily and without timestamps.
 
     The prompt (language, task) is what `generate` makes of the checkpoint's generation config: an English-only model
-    gets none, a multilingual one without a fixed language detects it.
+    gets none, a multilingual one without a fixed language detects it, each clip's its own. Where two tokens are as
+    likely to within rounding (`forward.rounding_bound` of the logits), the batch may choose the other one.
 
     Args:
         checkpoint: the model.
-        samples: (n,) float at 16 kHz, finite.
+        samples: of each clip (n,) float at 16 kHz, finite.
         max_new_tokens: most tokens to generate; by default 128, or as many as the model has positions for.
         language: overrides the checkpoint's own choice ("en").
-        states: encoder states of these samples where they are there already, (1, S, d), as `encoder_states` gives them.
+        states: encoder states of these samples where they are there already, (b, S, d), as `encoder_states` gives them.
+
+    Returns:
+        One for each clip. A model that gives numbers which are not finite has NaN for their log-probabilities.
 
     Raises:
-        ValueError: as `encode`, or if `max_new_tokens` is not between 1 and the model's positions less the prompt's 4.
+        ValueError: as `log_mel`; if `states` has another number of rows; or if `max_new_tokens` is not between 1 and
+            the model's positions less the prompt's 4.
     """
     limit = _limit(checkpoint, max_new_tokens)
+    if not samples:
+        return []
     if states is None:
-        states = encoder_states(checkpoint, encode(checkpoint, samples)[0])
-    sequence, scores = _generate(checkpoint, states, limit, language)
-    generated = sequence[len(sequence) - len(scores) :]
-    log_probs = tuple(float(F.log_softmax(row, dim=-1)[token]) for row, token in zip(scores, generated, strict=True))
-    ended = generated[-1] in _end_tokens(checkpoint)
+        states = encoder_states(checkpoint, torch.cat([encode(checkpoint, each)[0] for each in samples]))
+    if len(states) != len(samples):
+        raise ValueError(f"states must have a row for each of {len(samples)} clips; got {len(states)}")
+    rows = greedy(checkpoint, states, limit, language)
+    silence = no_speech(checkpoint, states)
+    return [
+        _transcript(checkpoint, each, *row, no_speech_prob, limit)
+        for each, row, no_speech_prob in zip(samples, rows, silence, strict=True)
+    ]
+
+
+def _transcript(
+    checkpoint: Checkpoint,
+    samples: np.ndarray,
+    prompt: tuple[int, ...],
+    generated: tuple[int, ...],
+    log_probs: tuple[float, ...],
+    no_speech_prob: float,
+    limit: int,
+) -> Transcript:
+    ended = generated[-1] in end_tokens(checkpoint)
     text_tokens = generated[:-1] if ended else generated
-    text = checkpoint.tokenizer.decode(text_tokens, skip_special_tokens=True).strip()
+    text = checkpoint.tokenizer.decode(list(text_tokens), skip_special_tokens=True).strip()
     return Transcript(
         text=text,
-        tokens=tuple(sequence[: len(sequence) - len(scores)]) + tuple(text_tokens),
-        prompt_tokens=len(sequence) - len(scores),
+        tokens=prompt + text_tokens,
+        prompt_tokens=len(prompt),
         avg_logprob=math.fsum(log_probs) / len(log_probs),
-        no_speech_prob=_no_speech(checkpoint, states),
+        no_speech_prob=no_speech_prob,
         compression_ratio=compression_ratio(text),
         truncated=len(samples) > checkpoint.window_samples,
         duration_s=len(samples) / SAMPLE_RATE_HZ,
@@ -152,40 +198,3 @@ def _limit(checkpoint: Checkpoint, asked: int | None) -> int:
     if not 1 <= asked <= room:
         raise ValueError(f"max_new_tokens must lie in [1, {room}]; got {asked}")
     return asked
-
-
-def _generate(
-    checkpoint: Checkpoint, states: torch.Tensor, limit: int, language: str | None
-) -> tuple[list[int], list[torch.Tensor]]:
-    """The whole sequence, prompt and end token included, and the processed logits (V,) of each generated token."""
-    from transformers.modeling_outputs import BaseModelOutput
-
-    with torch.no_grad(), quiet_transformers():
-        out: Any = checkpoint.model.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),
-            language=language,
-            num_beams=1,
-            do_sample=False,
-            return_timestamps=False,
-            max_new_tokens=limit,
-            return_dict_in_generate=True,
-            output_scores=True,
-            force_unique_generate_call=True,  # gives sequence and scores as they are, prompt included
-        )
-    return out.sequences[0].tolist(), [row[0] for row in out.scores]
-
-
-def _end_tokens(checkpoint: Checkpoint) -> set[int]:
-    end = checkpoint.model.generation_config.eos_token_id
-    return set(end) if isinstance(end, (list, tuple)) else {end}
-
-
-def _no_speech(checkpoint: Checkpoint, states: torch.Tensor) -> float:
-    tokenizer, model = checkpoint.tokenizer, checkpoint.model
-    token = next((tokenizer.get_vocab()[name] for name in _NO_SPEECH_TOKENS if name in tokenizer.get_vocab()), None)
-    if token is None:
-        return math.nan
-    start = torch.tensor([[model.generation_config.decoder_start_token_id]], device=checkpoint.device)
-    with torch.no_grad():
-        hidden = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False).last_hidden_state
-        return float(torch.softmax(model.proj_out(hidden)[0, 0], dim=-1)[token])
