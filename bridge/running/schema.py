@@ -18,6 +18,9 @@ CLIPS: dict[str, pa.DataType] = {
     "transcript": _TEXT,
     "tokens": pa.list_(_WHOLE),
     "n_tokens": _WHOLE,
+    "prompt_tokens": _WHOLE,
+    "windows": _WHOLE,
+    "window_tokens": pa.list_(_WHOLE),
     "wer": _REAL,
     "substitutions": _WHOLE,
     "deletions": _WHOLE,
@@ -34,7 +37,7 @@ CLIPS: dict[str, pa.DataType] = {
     "result_sha256": _TEXT,
     "seed": _WHOLE,
 }
-"""One row per model x clip x condition."""
+"""One row per model x clip x condition that was heard."""
 
 LAYERS: dict[str, pa.DataType] = {
     "model": _TEXT,
@@ -143,12 +146,22 @@ ACTIVATIONS: dict[str, pa.DataType] = {
     "layer": _WHOLE,
     "n_tokens": _WHOLE,
     "d_model": _WHOLE,
-    "x": pa.list_(pa.float32()),
     "effective_rank_10": _REAL,
     "kirchhoff_10": _REAL,
     "alpha_10": _REAL,
 }
-"""One row per model x clip x condition x component x layer; `x` is row-major, n_tokens x d_model."""
+"""One row per model x clip x condition x component x layer: what one clip's own activations say."""
+
+VECTORS: dict[str, pa.DataType] = {
+    **{name: ACTIVATIONS[name] for name in ("model", "clip", "condition", "component", "layer", "n_tokens", "d_model")},
+    "x": pa.list_(pa.float32()),
+}
+"""The activations themselves, as ACTIVATIONS; `x` is row-major, n_tokens x d_model."""
+
+REFUSED: dict[str, pa.DataType] = dict.fromkeys(
+    ("model", "clip", "condition", "type", "code", "detail", "stage"), _TEXT
+)
+"""One row per model x clip x condition that could not be heard."""
 
 NULLS: dict[str, pa.DataType] = {**LAYERS, "null": _TEXT, "draw": _WHOLE}
 """As LAYERS, of the null models."""
@@ -159,6 +172,8 @@ SCHEMAS = {
     "blocks": BLOCKS,
     "subspaces": SUBSPACES,
     "activations": ACTIVATIONS,
+    "vectors": VECTORS,
+    "refused": REFUSED,
     "nulls": NULLS,
 }
 

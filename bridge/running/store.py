@@ -3,7 +3,8 @@
 settings.json                      what decides the numbers; another run's settings are refused
 parts/<task id>/<table>.parquet    one finished task; the directory is renamed into place when it is complete
 parts/<task id>/part.json          its tables' rows and hashes, and how long it took
-records/<table>.parquet            all parts, in the order of the tasks
+records/<table>.parquet            all parts, in the order of the tasks; but for the activations themselves, which are
+                                   most of a run's bytes, stay in parts/<task id>/vectors.parquet and are read there
 quarantine.jsonl, failures.jsonl   what was not measured, and why
 """
 
@@ -14,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bridge.errors import OtherSettingsError, reason
+from bridge.running.files import TEMPORARY, check_settings, merge_tables, read_table, write_groups, write_json
+from bridge.running.files import read_provenance as read_provenance
+from bridge.running.files import write_lines as write_lines
+from bridge.running.files import write_table as write_table
 from bridge.running.provenance import file_sha256
 from bridge.running.schema import to_table
 
-SETTINGS_SCHEMA = 2
-_TEMPORARY = ".partial-"
+SETTINGS_SCHEMA = 3
 _LOCK = ".lock"
-_METADATA_KEY = b"spi"
+
+VECTORS = "vectors"
+"""The table that is never merged."""
+
+_VECTORS_KEY = ("component", "layer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ class RunStore:
 
     def sweep(self) -> int:
         """Removes what an interrupted run left unfinished, while `lock` is held; returns how many things that were."""
-        stale = [path for place in (self.root, self.parts, self.records) for path in place.glob(f"{_TEMPORARY}*")]
+        stale = [path for place in (self.root, self.parts, self.records) for path in place.glob(f"{TEMPORARY}*")]
         for path in stale:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -156,8 +164,7 @@ class RunStore:
             if part.task != task or part.settings != self.digest:
                 return None
             for name, rows in part.rows.items():
-                path = directory / f"{name}.parquet"
-                if rows and (file_sha256(path) != part.sha256[name] or self.read_part(task, name).num_rows != rows):
+                if rows and not self._whole(directory / f"{name}.parquet", rows, part.sha256[name]):
                     return None
         except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
             return None
@@ -169,29 +176,32 @@ class RunStore:
         Raises:
             OSError, ValueError, pa.ArrowException: if it is not there, not readable or of other settings.
         """
-        return _read(self.parts / task / f"{table}.parquet", self.digest)
+        return read_table(self.parts / task / f"{table}.parquet", self.digest)
 
     def merge(self, tasks: Sequence[str], provenance: Mapping[str, Any]) -> dict[str, int]:
         """Writes records/<table>.parquet from the parts of these tasks, in their order; returns rows by table.
 
-        Clips and activations belong to model x clip x condition, so a second state's copy of them is left out.
+        `VECTORS` are left where they are. A table that no part has rows of is removed, should an earlier merge have
+        left one.
         """
-        tables: dict[str, list[pa.Table]] = {}
+        paths: dict[str, list[Path]] = {}
         for task in tasks:
             part = json.loads((self.parts / task / "part.json").read_text(encoding="utf-8"))
             for name, rows in part["rows"].items():
-                if rows:
-                    table = self.read_part(task, name).replace_schema_metadata(None)
-                    tables.setdefault(name, []).append(table)
-        counts = {}
-        for name, pieces in tables.items():
-            table = pa.concat_tables(pieces, promote_options="permissive")
-            key = _UNIQUE.get(name)
-            if key is not None:
-                table = _first_of_each(table, key)
-            write_table(self.records / f"{name}.parquet", table, {**provenance, "settings": self.digest})
-            counts[name] = table.num_rows
-        return counts
+                if rows and name != VECTORS:
+                    paths.setdefault(name, []).append(self.parts / task / f"{name}.parquet")
+        return {
+            name: merge_tables(found, self.records / f"{name}.parquet", provenance, self.digest)
+            for name, found in paths.items()
+        }
+
+    def _whole(self, path: Path, rows: int, sha256: str) -> bool:
+        """Whether a table is what was written; its hash tells, so that nothing of it need be decoded."""
+        if file_sha256(path) != sha256:
+            return False
+        with pq.ParquetFile(path) as file:
+            check_settings(path, file, self.digest)
+            return file.metadata.num_rows == rows
 
     def _check_settings(self, path: Path) -> None:
         try:
@@ -202,12 +212,6 @@ class RunStore:
         difference = first_difference(found, self.settings)
         if difference is not None:
             raise OtherSettingsError(f"{self.root} is a run of other settings: {difference}; choose another --out")
-
-
-_UNIQUE = {
-    "clips": ("model", "clip", "condition"),
-    "activations": ("model", "clip", "condition", "component", "layer"),
-}
 
 
 def write_part(
@@ -234,7 +238,7 @@ def write_part(
     Raises:
         UnwritableError: if it cannot be written; nothing of it is left.
     """
-    temporary = parts / f"{_TEMPORARY}{task}-{os.getpid()}"
+    temporary = parts / f"{TEMPORARY}{task}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     stamp = {**provenance, "task": task, "settings": settings, "seconds": seconds, "peak_rss_bytes": peak_rss_bytes}
     hashes = {}
@@ -243,7 +247,10 @@ def write_part(
         for name, rows in tables.items():
             if rows:
                 path = temporary / f"{name}.parquet"
-                write_table(path, to_table(name, rows), stamp)
+                if name == VECTORS:
+                    write_groups(path, to_table(name, sorted(rows, key=_group)), _VECTORS_KEY, stamp)
+                else:
+                    write_table(path, to_table(name, rows), stamp)
                 hashes[name] = file_sha256(path)
         lengths = {name: len(rows) for name, rows in tables.items()}
         part = Part(task, settings, lengths, hashes, seconds, peak_rss_bytes)
@@ -256,29 +263,6 @@ def write_part(
         shutil.rmtree(temporary, ignore_errors=True)
         raise UnwritableError(f"{parts} cannot be written: {reason(error)}") from error
     return part
-
-
-def write_table(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
-    """Writes a Parquet file with page checksums and its provenance in the metadata; atomic."""
-    stamped = table.replace_schema_metadata({_METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()})
-    with _replacing(path) as temporary:
-        pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """The provenance that `write_table` put into a Parquet file; empty if it has none."""
-    metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata.get(_METADATA_KEY, b"{}"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file, atomically."""
-    _replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes JSON lines, atomically; an empty file says that there was nothing to tell."""
-    _replace_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
@@ -314,41 +298,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 70 else f"{text[:67]}..."
 
 
-def _replace_text(path: Path, text: str) -> None:
-    with _replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file to be written beside `path` and put in its place; nothing of it is left where that fails."""
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
 def _leaves_room(path: Path) -> bool:
     """Whether a directory that holds this is still free for a run: what one that came to nothing left behind."""
-    return path.name == _LOCK or path.name.startswith(_TEMPORARY)
+    return path.name == _LOCK or path.name.startswith(TEMPORARY)
 
 
-def _read(path: Path, digest: str) -> pa.Table:
-    table = pq.ParquetFile(path, page_checksum_verification=True).read()
-    stamp = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
-    if stamp.get("settings") != digest:
-        raise ValueError(f"{path} was measured under other settings")
-    return table
-
-
-def _first_of_each(table: pa.Table, key: tuple[str, ...]) -> pa.Table:
-    seen: set[tuple[Any, ...]] = set()
-    keep = []
-    for values in zip(*(table.column(name).to_pylist() for name in key), strict=True):
-        keep.append(values not in seen)
-        seen.add(values)
-    return table.filter(pa.array(keep))
+def _group(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _VECTORS_KEY)

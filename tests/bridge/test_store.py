@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -295,15 +296,79 @@ def test_merging_follows_the_tasks_and_not_the_order_of_writing(tmp_path: Path) 
     assert contents[0] == contents[1]
 
 
-def test_clips_of_a_second_state_are_merged_once(tmp_path: Path) -> None:
+def test_merging_is_putting_the_parts_one_behind_the_other_whatever_their_columns(tmp_path: Path) -> None:
     store = _store(tmp_path / "run")
-    row = {"model": "a", "clip": "c", "condition": "clean", "wer": 0.0}
-    _write(store, "t1", clips=[row], layers=[_layer(1)])
-    _write(store, "t2", clips=[{**row, "wer": 9.0}, {**row, "condition": "noise", "wer": None}], layers=[_layer(1)])
-    assert store.merge(["t1", "t2"], {}) == {"clips": 2, "layers": 2}
-    table = pq.read_table(store.records / "clips.parquet")
-    assert table.column("condition").to_pylist() == ["clean", "noise"]
-    assert table.column("wer").to_pylist() == [0.0, None]
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        rows = [
+            {"model": "a", "clip": f"c{number:02d}", "condition": "clean", "layer": n, "context_s": list(rng.random(9))}
+            for n in range(number % 5)
+        ]
+        extra = [{**row, f"own_{number % 3}": number + 0.5 * (number > 20)} for row in rows]
+        _write(store, f"t{number:02d}", layers=extra)
+    names = [f"t{number:02d}" for number in range(40)]
+    assert store.merge(names, {}) == {"layers": sum(number % 5 for number in range(40))}
+    parts = [store.read_part(name, "layers") for name in names if (store.parts / name / "layers.parquet").exists()]
+    together = pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="permissive")
+    assert pq.read_table(store.records / "layers.parquet").replace_schema_metadata(None).equals(together)
+
+
+def test_a_table_is_cut_into_row_groups_and_no_row_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.running.files._ROW_GROUP_BYTES", 1000)
+    store = _store(tmp_path / "run")
+    for number in range(60):
+        _write(store, f"t{number:02d}", layers=[_layer(1, clip=f"c{number:02d}", sigma=float(number))])
+    assert store.merge([f"t{number:02d}" for number in range(60)], {}) == {"layers": 60}
+    file = pq.ParquetFile(store.records / "layers.parquet")
+    assert 2 < file.num_row_groups < 60
+    assert file.read().column("sigma").to_pylist() == [float(number) for number in range(60)]
+
+
+def test_a_part_that_is_damaged_leaves_the_merged_table_before_it(tmp_path: Path) -> None:
+    store = _store(tmp_path / "run")
+    _write(store, "t1", layers=[_layer(1)])
+    store.merge(["t1"], {})
+    before = (store.records / "layers.parquet").read_bytes()
+    _write(store, "t2", layers=[_layer(1)])
+    write_table(store.parts / "t2" / "layers.parquet", to_table("layers", [_layer(1)]), {"settings": "other"})
+    with pytest.raises(ValueError, match=r"t2.layers\.parquet was measured under other settings"):
+        store.merge(["t1", "t2"], {})
+    assert [path.name for path in store.records.iterdir()] == ["layers.parquet"]
+    assert (store.records / "layers.parquet").read_bytes() == before
+
+
+def _vector(clip: str, component: str, layer: int, x: np.ndarray) -> dict[str, Any]:
+    own = {"model": "a", "clip": clip, "condition": "clean", "component": component, "layer": layer}
+    return {**own, "n_tokens": x.shape[0], "d_model": x.shape[1], "x": x.ravel()}
+
+
+def test_vectors_stay_in_their_part_one_row_group_a_component_and_layer(tmp_path: Path) -> None:
+    store = _store(tmp_path / "run")
+    rng = np.random.default_rng(0)
+    made = {
+        (clip, component, layer): rng.standard_normal((tokens, 4), dtype=np.float32)
+        for clip, tokens in (("c", 3), ("d", 5))
+        for component in ("self-attention", "cross-attention")
+        for layer in (1, 2)
+    }
+    part = _write(store, "t1", vectors=[_vector(*key, x) for key, x in made.items()], clips=[{"model": "a"}])
+    assert part.rows == {"vectors": 8, "clips": 1} and store.finished("t1") == part
+    assert store.merge(["t1"], {}) == {"clips": 1}
+    assert not (store.records / "vectors.parquet").exists()
+    file = pq.ParquetFile(store.parts / "t1" / "vectors.parquet", page_checksum_verification=True)
+    groups = [file.read_row_group(number).to_pylist() for number in range(file.num_row_groups)]
+    assert [(group[0]["component"], group[0]["layer"]) for group in groups] == [
+        *(("cross-attention", 1), ("cross-attention", 2), ("self-attention", 1), ("self-attention", 2))
+    ]
+    for group in groups:
+        assert [row["clip"] for row in group] == ["c", "d"]
+        for row in group:
+            x = np.array(row["x"], np.float32).reshape(row["n_tokens"], row["d_model"])
+            assert np.array_equal(x, made[row["clip"], row["component"], row["layer"]])
+    from bridge.comparison.vectors import PartVectors
+
+    found = PartVectors(store.parts, store.digest)
+    assert [group[1:] for group in found.groups()] == [(rows[0]["component"], rows[0]["layer"]) for rows in groups]
 
 
 def test_columns_empty_in_one_part_keep_their_type(tmp_path: Path) -> None:
