@@ -55,25 +55,59 @@ def capture(
         ValueError: if `encoder_states` has another shape, tokens are none, too many, or not in the vocabulary, or a
             component is unknown.
     """
+    return capture_batch(checkpoint, encoder_states, [tokens], components, into=into)[0]
+
+
+def capture_batch(
+    checkpoint: Checkpoint,
+    encoder_states: Tensor,
+    tokens: Sequence[Sequence[int]],
+    components: Iterable[str] = COMPONENTS,
+    *,
+    into: dict[tuple[str, int], CovarianceSums] | None = None,
+) -> list[Captured]:
+    """Outputs of modules of every decoder layer for several clips in one pass, each along its own tokens.
+
+    Shorter rows are padded behind their end, where a causal decoder does not look; padding is not in what is returned.
+
+    Args:
+        checkpoint: the model.
+        encoder_states: E, (b, S, d).
+        tokens: decoder input ids of each row, prompt included.
+        components, into: as of `capture`; the sums are of all rows together.
+
+    Returns:
+        For each row, one row a token.
+
+    Raises:
+        ValueError: as `capture`.
+    """
     config = checkpoint.model.config
-    shape = (1, config.max_source_positions, config.d_model)
+    shape = (len(tokens), config.max_source_positions, config.d_model)
     if tuple(encoder_states.shape) != shape:
         # A batch of another size broadcasts to a wrong answer without a word.
         raise ValueError(f"encoder_states must have shape {shape}; got {tuple(encoder_states.shape)}")
-    if not 1 <= len(tokens) <= config.max_target_positions:
-        raise ValueError(f"tokens must number 1 to {config.max_target_positions}; got {len(tokens)}")
-    if not all(0 <= token < config.vocab_size for token in tokens):
-        raise ValueError(f"tokens must lie in [0, {config.vocab_size}); got {min(tokens)} to {max(tokens)}")
+    for row in tokens:
+        if not 1 <= len(row) <= config.max_target_positions:
+            raise ValueError(f"tokens must number 1 to {config.max_target_positions}; got {len(row)}")
+        if not all(0 <= token < config.vocab_size for token in row):
+            raise ValueError(f"tokens must lie in [0, {config.vocab_size}); got {min(row)} to {max(row)}")
+    names = _known(components, (*COMPONENTS, HIDDEN))
+    if not tokens:
+        return []
     decoder = checkpoint.model.model.decoder
+    longest = max(map(len, tokens))
+    ids = torch.tensor([[*row, *(row[-1:] * (longest - len(row)))] for row in map(list, tokens)])
     return _captured(
         decoder.layers,
-        _known(components, (*COMPONENTS, HIDDEN)),
+        names,
         lambda: decoder(
-            input_ids=torch.tensor([list(tokens)], device=checkpoint.device),
+            input_ids=ids.to(checkpoint.device),
             encoder_hidden_states=encoder_states.to(device=checkpoint.device, dtype=checkpoint.model.dtype),
             use_cache=False,
         ),
         into,
+        [len(row) for row in tokens],
     )
 
 
@@ -108,7 +142,8 @@ def capture_encoder(
         raise ValueError(f"frames must lie in [1, {config.max_source_positions}]; got {frames}")
     encoder = checkpoint.model.model.encoder
     names = _known(components, (*ENCODER_COMPONENTS, HIDDEN))
-    return _captured(encoder.layers, names, lambda: encoder(features), into, frames)
+    kept = config.max_source_positions if frames is None else frames
+    return _captured(encoder.layers, names, lambda: encoder(features), into, [kept])[0]
 
 
 def _known(components: Iterable[str], allowed: Sequence[str]) -> list[str]:
@@ -124,15 +159,15 @@ def _captured(
     components: Sequence[str],
     run: Callable[[], Any],
     into: dict[tuple[str, int], CovarianceSums] | None,
-    rows: int | None = None,
-) -> Captured:
-    found: Captured = {}
+    lengths: Sequence[int],
+) -> list[Captured]:
+    found: list[Captured] = [{} for _ in lengths]
     hooks = []
     try:
         for number, layer in enumerate(layers, start=1):
             for component in components:
                 module = layer.get_submodule(_MODULES[component])
-                keep = functools.partial(_keep, found, into, (component, number), rows)
+                keep = functools.partial(_keep, found, into, (component, number), lengths)
                 hooks.append(module.register_forward_hook(keep))
         with torch.no_grad():
             run()
@@ -143,18 +178,21 @@ def _captured(
 
 
 def _keep(
-    found: Captured,
+    found: list[Captured],
     into: dict[tuple[str, int], CovarianceSums] | None,
     key: tuple[str, int],
-    rows: int | None,
+    lengths: Sequence[int],
     _module: nn.Module,
     _inputs: Any,
     output: Any,
 ) -> None:
     value: Tensor = output[0] if isinstance(output, tuple) else output
-    flat = value.detach().reshape(-1, value.shape[-1])[:rows]
-    if into is None:
-        found[key] = flat.to(device="cpu", dtype=torch.float32, copy=True).numpy()
-        return
-    sums = CovarianceSums.from_rows(flat.to(device="cpu", dtype=torch.float64).numpy())
-    into[key] = into[key].merge(sums) if key in into else sums
+    # A module that is applied to all rows of a batch at once may have them end to end; they leave the device together.
+    kind = torch.float32 if into is None else torch.float64
+    rows = value.detach().reshape(len(lengths), -1, value.shape[-1]).to(device="cpu", dtype=kind, copy=True).numpy()
+    for captured, row, length in zip(found, rows, lengths, strict=True):
+        if into is None:
+            captured[key] = row[:length]
+            continue
+        sums = CovarianceSums.from_rows(row[:length])
+        into[key] = into[key].merge(sums) if key in into else sums

@@ -1,15 +1,16 @@
-"""Clips as a checkpoint hears and transcribes them, one after the other: what every table is made along."""
+"""Samples as a checkpoint hears and transcribes them, one after the other: what Jacobians are measured along."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,10 +18,12 @@ from empirical.checkpoints.checkpoint import DTYPES, Checkpoint, from_model, loa
 from empirical.checkpoints.device import resolve_device
 from empirical.jacobians.measurement import STATES, State
 from empirical.recognition.reference import ReferenceTokensError, reference_tokens
-from empirical.recognition.transcribe import Transcript, encode, encoder_states, transcribe
-from empirical.speech.audio import AudioError, load_audio
+from empirical.recognition.transcribe import encode, encoder_states, text_of, transcribe
+from empirical.recognition.transcribe_windows import ListeningError, Long, check_long, windows_of
+from empirical.speech.audio import AudioError
 from empirical.speech.clips import Clip, find_clips
-from empirical.stress import PoolClip, StressError, StressResult, apply, stressor
+from empirical.speech.samples import Sample, make_sample, noise_pool, sound_pool
+from empirical.stress import PoolClip, StressError, StressResult, stressor
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
@@ -33,88 +36,152 @@ TOKENS_FROM: tuple[TokensFrom, ...] = ("own", "reference")
 """Tokens along which everything is measured: the model's own greedy transcript, or the reference, teacher-forced."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """One clip under one condition, as the model hears and transcribes it.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a model was found to say of the first window of a sample, so that it need not be asked again.
 
     Attributes:
-        clip: the clip.
-        condition: name of the stress.
-        seed: of the stress.
-        stressed: samples and what was done to them.
-        transcript: the model's own greedy transcript.
+        text: of that window; None where it is not at hand and is to be read from the tokens.
+        tokens: decoder input ids, prompt included, end token excluded.
+        prompt_tokens: how many of them are the prompt.
+        truncated: the audio was longer than the model's window and was cut.
+    """
+
+    text: str | None
+    tokens: tuple[int, ...]
+    prompt_tokens: int
+    truncated: bool
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Told:
+        """The first window of a row of the clips table, as `listen` writes it: Python values, lists or arrays.
+
+        A row's tokens are those of its windows one after the other, its text that of all of them.
+        """
+        counts = [int(count) for count in row["window_tokens"]]
+        return cls(
+            text=str(row["transcript"]) if len(counts) == 1 else None,
+            tokens=tuple(int(token) for token in row["tokens"][: counts[0]]),
+            prompt_tokens=int(row["prompt_tokens"]),
+            truncated=bool(row["truncated"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """The first window of one sample, as a model hears and transcribes it: what Jacobians are measured along.
+
+    Attributes:
+        sample: clip, condition and seed.
+        length: samples heard at 16 kHz, the padding to the window left out.
+        transcript: what the model says of it, greedily.
         tokens: decoder input ids along which everything is measured, prompt included.
         tokens_from: "own", those of the transcript, or "reference", the prompt and the reference's.
         features: log-mel, (1, mels, frames).
         states: encoder states E, (1, S, d).
     """
 
-    clip: Clip
-    condition: str
-    seed: int
-    stressed: StressResult
-    transcript: Transcript
+    sample: Sample
+    length: int
+    transcript: Told
     tokens: tuple[int, ...]
     tokens_from: TokensFrom
     features: Tensor
     states: Tensor
 
     @property
+    def clip(self) -> Clip:
+        return self.sample.clip
+
+    @property
+    def condition(self) -> str:
+        return self.sample.condition
+
+    @property
+    def seed(self) -> int:
+        return self.sample.seed
+
+    @property
     def frame(self) -> int:
         """The encoder position in the middle of the clip's own audio, the padding behind it left out."""
         frames = self.states.shape[1]
-        heard = min(frames, -(-len(self.stressed.samples) // FRAME_SAMPLES))
+        heard = min(frames, -(-self.length // FRAME_SAMPLES))
         return min(heard // 2, frames - 1)
 
 
 def prepare(
     checkpoint: Checkpoint,
-    clip: Clip,
-    condition: str,
+    sample: Sample,
     *,
-    seed: int = 0,
     pool: Sequence[PoolClip] = (),
+    noises: Sequence[PoolClip] = (),
     tokens: TokensFrom = "own",
     max_tokens: int | None = None,
+    long: Long = "cut",
+    told: Told | None = None,
 ) -> Prepared:
-    """Load, stress, encode and transcribe one clip.
+    """Load, stress and encode one sample, and transcribe it unless that was done.
 
     Args:
         checkpoint: the model.
-        clip: the utterance.
-        condition: one of `STRESSORS`.
-        seed: of the stress.
+        sample: the utterance and its condition.
         pool: utterances that a mix may take from.
+        noises: recordings that a noise from a folder is taken from.
         tokens: of `TOKENS_FROM`, along which it is to be measured.
         max_tokens: most tokens that the transcript may have beside its prompt; see `transcribe`.
+        long: of `LONG`, what a clip longer than the window is: of its "chunk"s the first one is taken.
+        told: what `listen` found the model to say of it; None transcribes it here.
 
     Raises:
         AudioError: if the file is not usable audio.
         StressError: if the condition is unknown or cannot be applied.
+        ManifestError: if the sample is not what a manifest recorded.
+        ListeningError: if it is longer than the window and that is refused, or a reference would have to be cut.
         ReferenceTokensError: if it is to be forced along a reference that it does not have, or that has no tokens.
-        ValueError: if `tokens` or `max_tokens` is out of range.
+        ValueError: if `tokens`, `max_tokens` or `long` is out of range.
     """
     check_tokens_from(tokens)
-    kind = stressor(condition)
-    samples = load_audio(clip.path)
-    stressed = apply(kind, samples, utterance=clip.name, seed=seed, pool=pool, speaker=clip.speaker)
-    features, _ = encode(checkpoint, stressed.samples)
+    check_long(long)
+    stressed = make_sample(sample, pool=pool, noises=noises)
+    heard = pieces_of(checkpoint, stressed.samples, long, tokens)[0]
+    features, cut = encode(checkpoint, heard)
     states = encoder_states(checkpoint, features)
-    transcript = transcribe(checkpoint, stressed.samples, max_new_tokens=max_tokens, states=states)
-    along = transcript.tokens
+    if told is None:
+        said = transcribe(checkpoint, heard, max_new_tokens=max_tokens, states=states)
+        told = Told(said.text, said.tokens, said.prompt_tokens, cut)
+    elif told.text is None:
+        told = replace(told, text=text_of(checkpoint, told.tokens[told.prompt_tokens :]))
+    along = told.tokens
     if tokens == "reference":
-        along = reference_tokens(checkpoint, clip.reference, along[: transcript.prompt_tokens])
+        along = reference_tokens(checkpoint, reference_of(sample, stressed), along[: told.prompt_tokens])
     return Prepared(
-        clip=clip,
-        condition=condition,
-        seed=seed,
-        stressed=stressed,
-        transcript=transcript,
+        sample=sample,
+        length=len(heard),
+        transcript=told,
         tokens=along,
         tokens_from=tokens,
         features=features,
         states=states,
     )
+
+
+def pieces_of(checkpoint: Checkpoint, samples: np.ndarray, long: Long, tokens: TokensFrom) -> list[np.ndarray]:
+    """The windows of a sample, as `windows_of`.
+
+    Raises:
+        ListeningError: "too_long", if there are several to be forced along one reference, which says not where to cut.
+    """
+    pieces = windows_of(samples, checkpoint.window_samples, long)
+    if tokens == "reference" and len(pieces) > 1:
+        raise ListeningError(
+            "too_long", f"a clip must fit into one window to be forced along its reference; got {len(pieces)} windows"
+        )
+    return pieces
+
+
+def reference_of(sample: Sample, stressed: StressResult) -> str | None:
+    """What is said in a sample: the clip's reference, "" where the stress left nothing of it, None if it is unknown."""
+    return sample.clip.reference if getattr(stressed, "speech", True) else ""
 
 
 def check_tokens_from(tokens: str) -> None:
@@ -142,6 +209,15 @@ def check_request(conditions: Sequence[str], states: Sequence[State]) -> None:
             raise ValueError(f"states must be of {STATES}; got {state!r}")
 
 
+def canonical(conditions: Iterable[str]) -> list[str]:
+    """Canonical labels of conditions, ladders expanded, each once, in the order asked for.
+
+    Raises:
+        StressError: "unknown_stressor" or "bad_parameter".
+    """
+    return list(dict.fromkeys(label for condition in conditions for label in (stressor(condition).name,)))
+
+
 def hear(
     model: str | Path | Checkpoint | WhisperForConditionalGeneration,
     clips: Iterable[str | Path | Clip],
@@ -152,6 +228,7 @@ def hear(
     tokens: TokensFrom = "own",
     max_tokens: int | None = None,
     device: str = "auto",
+    noise_dir: str | Path | None = None,
     quarantine: list[dict[str, str]] | None = None,
 ) -> Iterator[tuple[Checkpoint, Prepared]]:
     """The checkpoint with each clip under each condition, in order; arguments as of `analyze`.
@@ -166,12 +243,19 @@ def hear(
     """
     chosen = named_clips(clips)
     checkpoint = as_checkpoint(model, dtype, device)
-    pool = [PoolClip(name=clip.name, speaker=clip.speaker, load=samples_of(clip.path)) for clip in chosen]
+    pool = sound_pool(chosen)
+    noises = noise_pool(noise_dir) if noise_dir is not None else ()
+    labels = canonical(conditions)
     for clip in chosen:
-        for condition in conditions:
+        for condition in labels:
             try:
                 prepared = prepare(
-                    checkpoint, clip, condition, seed=seed, pool=pool, tokens=tokens, max_tokens=max_tokens
+                    checkpoint,
+                    Sample(clip, condition, seed),
+                    pool=pool,
+                    noises=noises,
+                    tokens=tokens,
+                    max_tokens=max_tokens,
                 )
             except (AudioError, StressError, ReferenceTokensError) as error:
                 if quarantine is None:
@@ -255,7 +339,3 @@ def named_clips(clips: Iterable[str | Path | Clip]) -> list[Clip]:
             found.append(Clip(name=Path(clip).stem, path=Path(clip), reference=None, speaker=None))
     count = Counter(clip.name for clip in found)
     return [clip if count[clip.name] == 1 else dataclasses.replace(clip, name=str(clip.path)) for clip in found]
-
-
-def samples_of(path: Path) -> Any:
-    return lambda: load_audio(path)

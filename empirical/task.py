@@ -1,30 +1,21 @@
-"""One task of a run: a model x clip x condition x state, deterministic, with the rows of the tables it writes."""
+"""Jacobians of one model x sample x state, deterministic, with the rows of the tables they give."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from empirical.activations import capture
 from empirical.blocks import block_rows
 from empirical.checkpoints.checkpoint import Checkpoint
-from empirical.hearing import Prepared, TokensFrom, heard_columns, prepare
+from empirical.hearing import Prepared, TokensFrom, Told, heard_columns, prepare
 from empirical.jacobians.chain import DecoderChain
 from empirical.jacobians.measurement import ENCODER_STATES, ChainMeasurement, State, measure_linearised
 from empirical.jacobians.positional import POSITIONAL_FIELDS
-from empirical.recognition.transcribe import word_errors
-from empirical.speech.clips import Clip
-from empirical.speech.manifest import samples_sha256
+from empirical.recognition.transcribe_windows import Long
+from empirical.speech.samples import Sample
 from empirical.stress import PoolClip
 from empirical.subspaces import subspace_rows
-from observables import covariance_eigenvalues, effective_rank, kirchhoff_index, spectral_alpha
 
 LAYER_COLUMNS = (
     *("model", "clip", "condition", "state", "layer", "layers", "d_model", "tokens", "n_tokens"),
@@ -40,14 +31,74 @@ LAYER_COLUMNS = (
 )
 """Columns of the layers table, in order."""
 
-_MODES_PER_CLIP = 10
-
 
 @dataclass(frozen=True, slots=True)
 class TaskRecords:
-    """Rows of the tables; `clips` and `activations` belong to no state, so one state's task writes them. The encoder's
-    states have no rows of blocks and subspaces: they have one injection, hence no block to compose."""
+    """Rows of the tables. The encoder's states have no rows of blocks and subspaces: they have one injection, hence no
+    block to compose."""
 
+    layers: list[dict[str, Any]]
+    blocks: list[dict[str, Any]]
+    subspaces: list[dict[str, Any]]
+
+
+def measure_task(
+    checkpoint: Checkpoint,
+    sample: Sample,
+    state: State,
+    *former: Any,
+    told: Told | None = None,
+    k: int = 8,
+    seed: int = 0,
+    with_clip: bool | None = None,
+    pool: Sequence[PoolClip] = (),
+    noises: Sequence[PoolClip] = (),
+    tokens: TokensFrom = "own",
+    max_tokens: int | None = None,
+    long: Long = "cut",
+    memory_bytes: int | None = None,
+) -> TaskRecords:
+    """Measure one model x sample x state.
+
+    Args:
+        checkpoint: the model, whose dtype the measurement has.
+        sample: clip, condition and seed, which is also that of the iterations' starts. Of a clip longer than the
+            model's window the first window is measured.
+        state: of `STATES`.
+        told: what `listen` found the model to say of it (`Told.from_row`); None transcribes it here.
+        k: leading singular values of each context Jacobian.
+        pool: utterances that a mix may take from.
+        noises: recordings that a noise from a folder is taken from.
+        tokens: "own" measures along the model's own greedy transcript, "reference" along the clip's reference.
+        max_tokens: most tokens that the transcript may have beside its prompt; by default as `transcribe`'s.
+        long: as of `listen`, which decides where the first window ends.
+        memory_bytes: most that the vectors of one context Jacobian may take; by default most of what is left.
+
+    Raises:
+        AudioError, StressError, ManifestError: if the sample cannot be made.
+        ListeningError, ReferenceTokensError: if it is too long, or has not the reference that it is measured along.
+        ValueError: if another argument is out of range.
+        NonFiniteError: if the model gives anything that is not finite.
+        OutOfMemoryError: if there is no memory for one direction at a time.
+    """
+    if former:  # until bridge's jobs listen first: clip, condition, state, and the clip's own rows with them
+        return _former(
+            checkpoint, Sample(sample, state, seed), former[0], with_clip, k, pool, tokens, max_tokens, memory_bytes
+        )  # type: ignore
+    prepared = prepare(
+        checkpoint, sample, pool=pool, noises=noises, tokens=tokens, max_tokens=max_tokens, long=long, told=told
+    )
+    chain = chain_of(checkpoint, prepared, state)
+    measured = measure_state(chain, prepared, state, k=k, memory_bytes=memory_bytes)
+    blocks, subspaces = [], []
+    if state not in ENCODER_STATES:
+        blocks = block_rows(checkpoint, prepared, chain, state, measured=measured, seed=prepared.seed)
+        subspaces = subspace_rows(checkpoint, prepared, chain, state, seed=prepared.seed)
+    return TaskRecords(layers=layer_rows(checkpoint, prepared, measured), blocks=blocks, subspaces=subspaces)
+
+
+@dataclass(frozen=True, slots=True)
+class _FormerRecords:
     clips: list[dict[str, Any]]
     layers: list[dict[str, Any]]
     blocks: list[dict[str, Any]]
@@ -55,57 +106,21 @@ class TaskRecords:
     activations: list[dict[str, Any]]
 
 
-def measure_task(
-    checkpoint: Checkpoint,
-    clip: Clip,
-    condition: str,
-    state: State,
-    *,
-    k: int = 8,
-    seed: int = 0,
-    pool: Sequence[PoolClip] = (),
-    tokens: TokensFrom = "own",
-    max_tokens: int | None = None,
-    with_clip: bool | None = None,
-    memory_bytes: int | None = None,
-) -> TaskRecords:
-    """Measure one model x clip x condition x state.
+def _former(checkpoint, sample, state, with_clip, k, pool, tokens, max_tokens, memory_bytes) -> Any:  # type: ignore
+    from empirical.listening import listen
+    from empirical.speech.samples import make_sample
 
-    Args:
-        checkpoint: the model, whose dtype the measurement has.
-        clip: the utterance; longer than the model's window it is cut there, and marked truncated.
-        condition: one of `STRESSORS`.
-        state: of `STATES`.
-        k: leading singular values of each context Jacobian.
-        seed: of the stress and of the iterations' starts.
-        pool: utterances that a mix may take from.
-        tokens: "own" measures along the model's own greedy transcript, "reference" along the clip's reference.
-        max_tokens: most tokens that the transcript may have beside its prompt; by default as `transcribe`'s.
-        with_clip: also write what belongs to the clip and not to a state; by default in the position state.
-        memory_bytes: most that the vectors of one context Jacobian may take; by default most of what is left.
-
-    Raises:
-        AudioError, StressError: if the clip cannot be used, or the stress not be put on it.
-        ReferenceTokensError: if it is to be measured along a reference that it does not have.
-        ValueError: if another argument is out of range.
-        NonFiniteError: if the model gives anything that is not finite.
-        OutOfMemoryError: if there is no memory for one direction at a time.
-    """
-    prepared = prepare(checkpoint, clip, condition, seed=seed, pool=pool, tokens=tokens, max_tokens=max_tokens)
-    chain = chain_of(checkpoint, prepared, state)
-    measured = measure_state(chain, prepared, state, k=k, memory_bytes=memory_bytes)
-    blocks, subspaces = [], []
-    if state not in ENCODER_STATES:
-        blocks = block_rows(checkpoint, prepared, chain, state, measured=measured, seed=prepared.seed)
-        subspaces = subspace_rows(checkpoint, prepared, chain, state, seed=prepared.seed)
-    whole = state == "position" if with_clip is None else with_clip
-    return TaskRecords(
-        clips=[clip_row(checkpoint, prepared)] if whole else [],
-        layers=layer_rows(checkpoint, prepared, measured),
-        blocks=blocks,
-        subspaces=subspaces,
-        activations=activation_rows(checkpoint, prepared) if whole else [],
+    found = measure_task(
+        checkpoint, sample, state, k=k, pool=pool, tokens=tokens, max_tokens=max_tokens, memory_bytes=memory_bytes
     )
+    clips, activations = [], []
+    if state == "position" if with_clip is None else with_clip:
+        make_sample(sample, pool=pool)
+        heard = listen(checkpoint, [sample], pool=pool, tokens=tokens, max_tokens=max_tokens)
+        clips = heard.clips
+        vectors = {(row["component"], row["layer"]): row["x"] for row in heard.vectors}
+        activations = [{**row, "x": vectors[row["component"], row["layer"]]} for row in heard.activations]
+    return _FormerRecords(clips, found.layers, found.blocks, found.subspaces, activations)
 
 
 def chain_of(checkpoint: Checkpoint, prepared: Prepared, state: State) -> Any:
@@ -136,64 +151,3 @@ def layer_rows(checkpoint: Checkpoint, prepared: Prepared, measured: ChainMeasur
     """Rows of the layers table, one a layer."""
     own = heard_columns(checkpoint, prepared)
     return [{name: (own | row)[name] for name in LAYER_COLUMNS} for row in measured.rows()]
-
-
-def clip_row(checkpoint: Checkpoint, prepared: Prepared) -> dict[str, Any]:
-    """The clips table's row: transcript, word errors, what Whisper says of its confidence, and what was heard."""
-    clip, stressed, transcript = prepared.clip, prepared.stressed, prepared.transcript
-    errors = word_errors(clip.reference, transcript.text)
-    return {
-        "model": checkpoint.name,
-        "clip": clip.name,
-        "condition": prepared.condition,
-        "speaker": clip.speaker,
-        "reference": clip.reference,
-        "transcript": transcript.text,
-        "tokens": list(transcript.tokens),
-        "n_tokens": len(transcript.tokens),
-        "wer": errors.wer,
-        "substitutions": errors.substitutions,
-        "deletions": errors.deletions,
-        "insertions": errors.insertions,
-        "reference_words": errors.reference_words,
-        "avg_logprob": transcript.avg_logprob,
-        "no_speech_prob": transcript.no_speech_prob,
-        "compression_ratio": transcript.compression_ratio,
-        "truncated": transcript.truncated,
-        "duration_s": transcript.duration_s,
-        "achieved": json.dumps(stressed.achieved, sort_keys=True),
-        "stress_parameters": json.dumps(stressed.parameters, sort_keys=True),
-        "source_sha256": _file_sha256(clip.path),
-        "result_sha256": samples_sha256(stressed.samples),
-        "seed": prepared.seed,
-    }
-
-
-def activation_rows(checkpoint: Checkpoint, prepared: Prepared) -> list[dict[str, Any]]:
-    """Rows of the activations table: each component of each layer, with this clip's own proxies over ten modes."""
-    captured = capture(checkpoint, prepared.states, prepared.tokens)
-    rows = []
-    for (component, layer), x in captured.items():
-        eigenvalues = covariance_eigenvalues(x) if len(x) > 1 else np.zeros(0)
-        index = kirchhoff_index(eigenvalues, _MODES_PER_CLIP)
-        rows.append(
-            {
-                "model": checkpoint.name,
-                "clip": prepared.clip.name,
-                "condition": prepared.condition,
-                "component": component,
-                "layer": layer,
-                "n_tokens": x.shape[0],
-                "d_model": x.shape[1],
-                "x": np.ascontiguousarray(x, dtype=np.float32).ravel(),
-                "effective_rank_10": effective_rank(eigenvalues, _MODES_PER_CLIP),
-                "kirchhoff_10": math.log10(index) if index > 0.0 else math.nan,
-                "alpha_10": spectral_alpha(eigenvalues, first=1, last=_MODES_PER_CLIP).slope,
-            }
-        )
-    return rows
-
-
-def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

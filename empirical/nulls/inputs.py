@@ -9,9 +9,8 @@ from torch import Tensor
 
 from empirical.checkpoints.checkpoint import Checkpoint
 from empirical.hearing import TokensFrom, prepare
-from empirical.speech.audio import load_audio
 from empirical.speech.clips import Clip
-from empirical.stress import PoolClip
+from empirical.speech.samples import Sample, sound_pool
 
 CONDITIONS = ("clean", "noise")
 CLIPS = 2
@@ -66,11 +65,12 @@ def null_inputs(
         AudioError, StressError, ReferenceTokensError: if a clip cannot be used.
         ValueError: if `tokens` or `max_tokens` is out of range.
     """
-    pool = [PoolClip(clip.name, clip.speaker, lambda path=clip.path: load_audio(path)) for clip in clips]
+    pool = sound_pool(clips)
     inputs = []
     for clip in clips:
         for condition in conditions:
-            heard = prepare(checkpoint, clip, condition, seed=seed, pool=pool, tokens=tokens, max_tokens=max_tokens)
+            sample = Sample(clip, condition, seed)
+            heard = prepare(checkpoint, sample, pool=pool, tokens=tokens, max_tokens=max_tokens)
             said = heard.transcript
             inputs.append(
                 NullInput(

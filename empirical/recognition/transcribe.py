@@ -1,8 +1,8 @@
 """Audio samples to tokens and text, greedily, by the model's own `generate`, with what it says about its confidence.
 
-A batch is one call of `generate`: every row has its own prompt (a language that is detected is detected row by row) and
-ends at its own end token, and what is written behind that is thrown away. No row sees another: their numbers differ from
-those of a batch of one only by the rounding of matrix products of another shape.
+A batch is one call of `generate`: every row has its own prompt (a language that is detected is detected row by row)
+and ends at its own end token, and what is written behind that is thrown away. No row sees another: their numbers differ
+from those of a batch of one only by the rounding of matrix products of another shape.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "encoder_states",
     "log_mel",
     "normaliser_identity",
+    "text_of",
     "transcribe",
     "transcribe_batch",
     "word_errors",
@@ -164,6 +165,11 @@ def transcribe_batch(
     ]
 
 
+def text_of(checkpoint: Checkpoint, tokens: Sequence[int]) -> str:
+    """Text of generated tokens, special tokens and outer spaces removed."""
+    return checkpoint.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()
+
+
 def _transcript(
     checkpoint: Checkpoint,
     samples: np.ndarray,
@@ -175,7 +181,7 @@ def _transcript(
 ) -> Transcript:
     ended = generated[-1] in end_tokens(checkpoint)
     text_tokens = generated[:-1] if ended else generated
-    text = checkpoint.tokenizer.decode(list(text_tokens), skip_special_tokens=True).strip()
+    text = text_of(checkpoint, text_tokens)
     return Transcript(
         text=text,
         tokens=prompt + text_tokens,
