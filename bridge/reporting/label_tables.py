@@ -1,0 +1,21 @@
+"""Tables of the report about what the failures of a run are, by label."""
+
+from __future__ import annotations
+
+from bridge.comparison.analysis import Analysis
+from bridge.reporting.wording import Table
+
+
+def sentences(analysis: Analysis) -> list[str]:
+    """Plain paragraphs at the head of the section; none where nothing is labelled."""
+    return []
+
+
+def shown(analysis: Analysis) -> list[Table]:
+    """Tables that stand open, in order."""
+    return []
+
+
+def folded(analysis: Analysis) -> list[tuple[str, Table]]:
+    """Tables that are folded away, each with the line that opens it."""
+    return []
