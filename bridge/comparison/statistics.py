@@ -6,6 +6,7 @@ draws whole clips (clusters). Seeds are arguments; nothing here reads a global s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -65,10 +66,41 @@ def _paired(values: ArrayLike, clusters: Sequence[Any] | None) -> tuple[NDArray[
     return array[keep], codes
 
 
-def _weights(clusters: int, resamples: int, seed: int) -> NDArray[np.float64]:
+_KEPT_BYTES = 32 * 2**20
+
+
+def _draw_times(clusters: int, resamples: int, seed: int) -> NDArray[np.unsignedinteger[Any]]:
     """How often each cluster is drawn, shape (resamples, clusters)."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=resamples).astype(np.float64)
+    times = np.empty((resamples, clusters), dtype=np.uint16 if clusters < 2**16 else np.uint32)
+    for rows in _batches(resamples, clusters):  # one stream, whatever the batch
+        times[rows] = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=rows.stop - rows.start)
+    return times
+
+
+_same_draws = functools.lru_cache(maxsize=4)(_draw_times)
+
+
+def _resampled_means(
+    sums: NDArray[Any], sizes: NDArray[np.float64], resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Mean over the values of drawn clusters, one a resample, from each cluster's sum and number of values.
+
+    Many effects of one table share their clips, and so their draws: those are kept while they are small. Thousands of
+    clips are weighted batch by batch, lest 2,000 x 5,559 weights stand in memory twice as float64.
+    """
+    count = len(sums)
+    times = (_same_draws if resamples * count * 2 <= _KEPT_BYTES else _draw_times)(count, resamples, seed)
+    means = np.empty(resamples)
+    for rows in _batches(resamples, count):
+        weights = times[rows].astype(np.float64)
+        means[rows] = (weights @ sums) / (weights @ sizes)
+    return means
+
+
+def _batches(resamples: int, clusters: int) -> list[slice]:
+    step = max(1, 2**18 // max(clusters, 1))
+    return [slice(start, min(start + step, resamples)) for start in range(0, resamples, step)]
 
 
 def bootstrap_mean(
@@ -108,8 +140,7 @@ def bootstrap_mean(
         return Interval(effect, np.nan, np.nan, count, level, "too_few_clusters")
     sums = np.bincount(codes, weights=array, minlength=count)
     sizes = np.bincount(codes, minlength=count).astype(np.float64)
-    weights = _weights(count, resamples, seed)
-    low, high = _quantiles((weights @ sums) / (weights @ sizes), level)
+    low, high = _quantiles(_resampled_means(sums, sizes, resamples, seed), level)
     return Interval(effect, low, high, count, level)
 
 
@@ -136,8 +167,7 @@ def bootstrap_difference(
         count = int(codes.max()) + 1
         sums = np.bincount(codes, weights=array, minlength=count)
         sizes = np.bincount(codes, minlength=count).astype(np.float64)
-        weights = _weights(count, resamples, seed + offset)
-        sides.append((float(array.mean()), (weights @ sums) / (weights @ sizes), count))
+        sides.append((float(array.mean()), _resampled_means(sums, sizes, resamples, seed + offset), count))
     (mean_a, draws_a, count_a), (mean_b, draws_b, count_b) = sides
     n = min(count_a, count_b)
     if n < MIN_CLUSTERS:

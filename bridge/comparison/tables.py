@@ -152,8 +152,14 @@ def _with_pinning(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(pinning=rows["sigma"] * rows["bulk_gap"])
 
 
-def paper_table(pooled: Pooled, *, length: str = "matched", k: int = 50) -> pd.DataFrame:
-    """The paper's Tables 1-2 in its own form: published rows first, then ours by model and stress.
+def paper_table(pooled: Pooled, *, length: str = "matched", k: int = 50, kept: str = "all") -> pd.DataFrame:
+    """The paper's Tables 1-2 in its own form: published rows (K = 50) first, then ours by model and stress.
+
+    Args:
+        pooled: what pooling gave.
+        length: "matched" or "none".
+        k: modes, 50 or 10.
+        kept: "all" pairs, or the "failed" ones.
 
     Returns:
         source ("paper" or "ours"), component, model, stress, d_n_eff_pct, d_log10_kf, d_alpha with ends of their
@@ -174,7 +180,8 @@ def paper_table(pooled: Pooled, *, length: str = "matched", k: int = 50) -> pd.D
     ]
     if not pooled.summary.empty:
         ours = pooled.summary[(pooled.summary["length"] == length) & (pooled.summary["k"] == k)]
-        columns = ["component", "model", "stress", "n_clips", "n_layers", "reason"]
+        ours = ours[ours["kept"] == kept]
+        columns = ["component", "model", "stress", "n_clips", "n_pairs", "n_layers", "reason"]
         columns += [str(name) for name in ours if str(name).startswith("d_")]
         records += [
             {"source": "ours", **{str(key): one for key, one in row.items()}}

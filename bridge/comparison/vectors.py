@@ -54,10 +54,12 @@ class TableVectors:
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
-        self._groups: dict[Group, pd.DataFrame] = {
-            (str(key[0]), str(key[1]), int(key[2])): rows  # type: ignore[call-overload]
-            for key, rows in table.groupby(["model", "component", "layer"], sort=True)
-        }
+        self._groups: dict[Group, dict[str, dict[str, tuple[int, int, Any]]]] = {}
+        ordered = table.sort_values(["model", "component", "layer", "clip"], kind="stable")
+        names = ("model", "component", "layer", "clip", "condition", "n_tokens", "d_model", "x")
+        for model, part, layer, clip, condition, *sized in zip(*(ordered[name] for name in names), strict=True):
+            group = self._groups.setdefault((str(model), str(part), int(layer)), {})
+            group.setdefault(str(clip), {})[str(condition)] = (int(sized[0]), int(sized[1]), sized[2])
 
     def groups(self) -> list[Group]:
         """Every group, sorted."""
@@ -65,24 +67,13 @@ class TableVectors:
 
     def lengths(self, model: str) -> dict[str, dict[str, int]]:
         """Tokens by clip and condition, of the model's first group."""
-        rows = next((rows for group, rows in self._groups.items() if group[0] == model), None)
-        found: dict[str, dict[str, int]] = {}
-        if rows is not None:
-            for clip, condition, tokens in zip(rows["clip"], rows["condition"], rows["n_tokens"], strict=True):
-                found.setdefault(str(clip), {})[str(condition)] = int(tokens)
-        return found
+        clips = next((clips for group, clips in self._groups.items() if group[0] == model), {})
+        return {clip: {condition: row[0] for condition, row in rows.items()} for clip, rows in clips.items()}
 
     def clips(self, group: Group) -> Iterator[tuple[str, dict[str, Rows]]]:
         """Clips in the order of their names."""
-        rows = self._groups[group]
-        for clip, part in rows.groupby("clip", sort=True):
-            yield (
-                str(clip),
-                {
-                    str(row["condition"]): _matrix(np.asarray(row["x"]), int(row["n_tokens"]), int(row["d_model"]))
-                    for row in part.to_dict("records")
-                },
-            )
+        for clip, rows in self._groups[group].items():
+            yield clip, {condition: _matrix(np.asarray(x), n, d) for condition, (n, d, x) in rows.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ def _pooled(
                 & (summary["component"] == component)
                 & (summary["length"] == "matched")
                 & (summary["k"] == 50)
+                & (summary["kept"] == "all")
             ]
         )
         whole = rows if rows.empty else rows[rows["stress"] == ALL_STRESSES]

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bridge.comparison.conditions import conditions_of
-from bridge.comparison.pooled import Pooled
+from bridge.comparison.pooled import TOGETHER, Pooled
 from bridge.reporting.figures import style
 
 COMPONENTS = ("cross-attention", "self-attention", "feed-forward")
@@ -25,6 +25,7 @@ def changes_by_layer(pooled: Pooled, model: str, *, k: int = 50, narrow: bool = 
     rows = pooled.layers
     if not rows.empty:
         rows = rows[(rows["model"] == model) & (rows["k"] == k) & (rows["length"] == "matched")]
+        rows = rows[(rows["kept"] == "all") & (rows["stress"] != TOGETHER)]
         rows = rows[rows["d_alpha"].notna()]
     if rows.empty:
         return style.nothing(f"{model}: fewer than {k} positive eigenvalues in every pooled covariance.", narrow=narrow)
@@ -122,7 +123,7 @@ def tail_ratios(pooled: Pooled, model: str, *, narrow: bool = False) -> Figure:
     """The paper's Figure 3: lambda_i(stressed) / lambda_i(clean) of the final layer, i = 1..50, with intervals."""
     rows = pooled.tails
     if not rows.empty:
-        rows = rows[rows["model"] == model]
+        rows = rows[(rows["model"] == model) & (rows["kept"] == "all") & (rows["stress"] != TOGETHER)]
     if rows.empty:
         return style.nothing(f"{model}: fewer than 50 positive eigenvalues in the pooled covariances.", narrow=narrow)
     last = rows[rows["layer"] == rows["layer"].max()]
