@@ -37,6 +37,7 @@ from bridge.comparison.pooled_spectra import (
     tail_ratio_with_ends,
 )
 from bridge.comparison.pooled_sums import ResampledSpectrum, Resamples, RunningSums, merged
+from bridge.comparison.statistics import MIN_CLUSTERS
 from bridge.comparison.vectors import Group, TableVectors, VectorSource
 
 ALL_STRESSES = "all"
@@ -228,7 +229,9 @@ class _Found:
         for k in MODES:
             self._proxies(key | {"k": k}, counts, clean, stressed, k)
         if length == "matched":
-            both = None if clean.drawn is None or stressed.drawn is None else (clean.drawn, stressed.drawn)
+            both = None
+            if clean.drawn is not None and stressed.drawn is not None and contrast.n_clips >= MIN_CLUSTERS:
+                both = clean.drawn, stressed.drawn
             tail = tail_ratio_with_ends((clean.eigenvalues, stressed.eigenvalues), both, max(MODES))
             if tail is not None:
                 self.tails.append(key | counts | dict(zip(("ratio", "low", "high"), tail, strict=True)))
@@ -250,7 +253,8 @@ class _Found:
             moved["tail_log"] = tail_log(clean.drawn, stressed.drawn, k, width=width)  # type: ignore[arg-type]
         for name in PROXIES:
             record[f"d_{name}"] = float(change[name])
-            record[f"d_{name}_low"], record[f"d_{name}_high"] = interval(float(change[name]), moved[name])
+            low, high = interval(float(change[name]), moved[name] if counts["n_clips"] >= MIN_CLUSTERS else np.empty(0))
+            record[f"d_{name}_low"], record[f"d_{name}_high"] = low, high
         record["resamples"] = len(moved["alpha"])
         self.layers.append(record)
         self.draws[tuple(key.values())] = {name: (float(change[name]), moved[name]) for name in PROXIES}
@@ -302,7 +306,9 @@ class _Found:
         for name in PROXIES:
             effect = float(np.mean([part[name][0] for part in parts]))
             sizes = {len(part[name][1]) for part in parts}
-            draws = np.mean([part[name][1] for part in parts], axis=0) if len(sizes) == 1 else np.empty(0)
+            draws = np.empty(0)
+            if len(sizes) == 1 and record["n_clips"] >= MIN_CLUSTERS:
+                draws = np.mean([part[name][1] for part in parts], axis=0)
             record[f"d_{name}"] = effect
             record[f"d_{name}_low"], record[f"d_{name}_high"] = interval(effect, draws)
         return record
