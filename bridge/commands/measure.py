@@ -21,17 +21,38 @@ Model = Annotated[
 Audio = Annotated[
     str | None, typer.Option(help="Directory of audio, or a .jsonl or .tsv manifest. Default: the bundled clips.")
 ]
+Manifest = Annotated[
+    str | None,
+    typer.Option(
+        help="Lines of spi stress: their samples, and each utterance as it is, beside --audio. Default: none."
+    ),
+]
+NoiseDir = Annotated[str | None, typer.Option(help="Directory of sounds, for conditions of kind=folder.")]
 Limit = Annotated[int | None, typer.Option(help="Measure the first N usable clips.")]
 Out = Annotated[str | None, typer.Option(help="Run directory. Default: under runs/, named after the settings.")]
-Conditions = Annotated[str | None, typer.Option(help="Among clean,stretch,mix,noise. Default: all.")]
+Conditions = Annotated[
+    str | None,
+    typer.Option(
+        help="Stresses, comma-separated: noise, noise:snr_db=10, reverberation+noise; noise:snr_db=20/10/0 is a "
+        "ladder of three. Default: clean,stretch,mix,noise."
+    ),
+]
 States = Annotated[
     str | None,
-    typer.Option(help="Among position,sequence (of the decoder), frame,frames (encoder). Default: the decoder's."),
+    typer.Option(
+        help="Jacobians, among position,sequence (of the decoder), frame,frames (encoder), or none: then clips are "
+        "only heard. Default: the decoder's."
+    ),
 ]
+PositionClips = Annotated[int | None, typer.Option(help="Clips whose position state is measured. Default: all.")]
 SequenceClips = Annotated[
-    int | None, typer.Option(help="Clips whose other states are measured, clean and under noise. Default: 12.")
+    int | None, typer.Option(help="Clips whose other states are measured, clean and under one stress. Default: 12.")
 ]
 Full = Annotated[bool | None, typer.Option("--full", help="Every state of every clip under every condition.")]
+Batch = Annotated[int | None, typer.Option(help="Samples that a model hears at once. Default: 8.")]
+Long = Annotated[
+    str | None, typer.Option(help="Samples longer than the window: cut (default), chunk into windows, or refuse.")
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of stresses and estimates. Default: 0.")]
 Leading = Annotated[int | None, typer.Option("--k", help="Leading singular values of each Jacobian. Default: 8.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 or float64. Default: float32.")]
@@ -58,12 +79,17 @@ Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with t
 def run(
     model: Model = None,
     audio: Audio = None,
+    manifest: Manifest = None,
+    noise_dir: NoiseDir = None,
     limit: Limit = None,
     out: Out = None,
     conditions: Conditions = None,
     states: States = None,
+    position_clips: PositionClips = None,
     sequence_clips: SequenceClips = None,
     full: Full = None,
+    batch: Batch = None,
+    long: Long = None,
     seed: Seed = None,
     k: Leading = None,
     dtype: Dtype = None,
@@ -87,12 +113,17 @@ def run(
 def measure(
     model: Model = None,
     audio: Audio = None,
+    manifest: Manifest = None,
+    noise_dir: NoiseDir = None,
     limit: Limit = None,
     out: Out = None,
     conditions: Conditions = None,
     states: States = None,
+    position_clips: PositionClips = None,
     sequence_clips: SequenceClips = None,
     full: Full = None,
+    batch: Batch = None,
+    long: Long = None,
     seed: Seed = None,
     k: Leading = None,
     dtype: Dtype = None,
@@ -142,11 +173,12 @@ def _go(
 
 
 def _show_plan(plan: Any, *, as_json: bool) -> None:
-    waiting = [task for task in (*plan.tasks, *plan.nulls) if task.id not in plan.finished]
+    waiting = plan.waiting
     if as_json:
         values = {
             "directory": str(plan.directory),
             "tasks": [task.id for task in waiting],
+            "samples": plan.estimate.samples,
             "finished": plan.estimate.finished,
             "quarantined": len(plan.inputs.quarantine),
             "estimated_seconds": plan.estimate.seconds,

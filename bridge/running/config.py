@@ -14,7 +14,7 @@ from typing import Any
 from bridge.errors import ConfigError
 
 CONDITIONS = ("clean", "stretch", "mix", "noise")
-"""Stresses a run may apply, in the order its tasks and tables have (empirical.STRESSORS)."""
+"""Stresses a run applies unless told otherwise; any other is asked for by its label (empirical.stress)."""
 
 STATES = ("position", "sequence", "frame", "frames")
 """States whose context Jacobian can be measured: of the decoder's last position alone, of all its positions (T2), of
@@ -22,8 +22,8 @@ one frame of the encoder, or of all its frames (empirical.jacobians.measurement.
 
 DEFAULT_STATES = ("position", "sequence")
 
-SEQUENCE_CONDITIONS = ("clean", "noise")
-"""Conditions under which the costly states, all but the position, are measured unless everything is asked for."""
+NO_STATES = "none"
+"""What asks for no Jacobian at all: the clips are heard, and nothing is differentiated."""
 
 DTYPES = ("float32", "float64")
 
@@ -32,6 +32,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 TOKENS = ("own", "reference")
 """Tokens along which a run may measure (empirical.hearing.TOKENS_FROM)."""
+
+LONG = ("cut", "chunk", "refuse")
+"""What becomes of a sample that is longer than a model's window (empirical.listening)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,17 @@ class RunConfig:
         audio: directory of audio (LibriSpeech layout or a flat folder); None means the bundled clips.
         limit: number of usable clips measured, the first ones by name; None means all.
         out: run directory; None means a directory under `runs/` named after the settings.
-        conditions: stresses applied, a subset of `CONDITIONS`.
-        states: states measured, a subset of `STATES`.
-        sequence_clips: clips, the first ones by name, whose costly states are measured under `SEQUENCE_CONDITIONS`.
+        manifest: lines of `spi stress`, whose samples are measured beside each utterance as it is; None means every
+            clip under every condition.
+        noise_dir: directory of sounds that conditions of `kind=folder` take from.
+        conditions: labels of the stresses applied, in canonical order; where there is a manifest its lines decide.
+        states: states whose Jacobians are measured, a subset of `STATES`; none means that clips are only heard.
+        position_clips: clips, the first ones by name, of which the position state is measured; None means all.
+        sequence_clips: clips, the first ones by name, whose costly states are measured, clean and under one stress
+            (bridge.running.tasks).
         full: measure every state of every clip under every condition instead.
+        batch: samples that a model hears at once.
+        long: of `LONG`.
         seed: seed of the stresses and of the randomised estimates.
         k: number of leading singular triplets of each context Jacobian.
         dtype: arithmetic of the models, "float32" or "float64".
@@ -60,12 +70,17 @@ class RunConfig:
 
     model: tuple[str, ...] = ()
     audio: str | None = None
+    manifest: str | None = None
+    noise_dir: str | None = None
     limit: int | None = None
     out: str | None = None
     conditions: tuple[str, ...] = CONDITIONS
     states: tuple[str, ...] = DEFAULT_STATES
+    position_clips: int | None = None
     sequence_clips: int = 12
     full: bool = False
+    batch: int = 8
+    long: str = "cut"
     seed: int = 0
     k: int = 8
     dtype: str = "float32"
@@ -78,14 +93,18 @@ class RunConfig:
 
 
 RESULT_KEYS = (
-    *("limit", "conditions", "states", "sequence_clips", "full", "seed", "k", "dtype", "tokens", "max_tokens"),
-    "nulls",
+    *("limit", "conditions", "states", "position_clips", "sequence_clips", "full", "batch", "long", "seed", "k"),
+    *("dtype", "tokens", "max_tokens", "nulls"),
 )
 """Settings that decide the numbers; models and clips decide them too and are compared by their hashes."""
 
-_LEAST = {"limit": 1, "sequence_clips": 0, "seed": 0, "k": 1, "max_tokens": 1, "nulls": 0, "workers": 1}
+_LEAST = dict.fromkeys(("limit", "batch", "k", "max_tokens", "workers"), 1) | dict.fromkeys(
+    ("position_clips", "sequence_clips", "seed", "nulls"), 0
+)
 _MOST = 2**63 - 1  # what the records, and the generators behind them, can hold
-_OPTIONAL = frozenset({"limit", "max_tokens", "workers", "audio", "out", "companion"})
+_OPTIONAL = frozenset(
+    {"limit", "max_tokens", "workers", "audio", "out", "companion", "manifest", "noise_dir", "position_clips"}
+)
 _KNOWN = tuple(field.name for field in fields(RunConfig))
 
 
@@ -100,7 +119,8 @@ def make_config(file: str | Path | None = None, options: Mapping[str, Any] | Non
         The checked settings, conditions and states in canonical order.
 
     Raises:
-        ConfigError: if the file cannot be read, a key is unknown, or a value has the wrong type or range.
+        ConfigError: if the file cannot be read, a key is unknown, a value has the wrong type or range, or two of them
+            do not go together.
     """
     merged: dict[str, Any] = {} if file is None else read_config_file(Path(file))
     for name, value in (options or {}).items():
@@ -108,7 +128,15 @@ def make_config(file: str | Path | None = None, options: Mapping[str, Any] | Non
             raise ConfigError(_unknown(name, "option"))
         if value is not None:
             merged[name] = value
-    return RunConfig(**{name: _checked(name, value) for name, value in merged.items()})
+    config = RunConfig(**{name: _checked(name, value) for name, value in merged.items()})
+    if config.manifest is not None:
+        if config.audio is None:
+            raise ConfigError(f"manifest must come with audio, where its utterances lie; got {config.manifest!r} alone")
+        if "conditions" in merged:
+            raise ConfigError("conditions must not be given beside a manifest, whose lines name theirs")
+    if config.noise_dir is None and any("kind=folder" in label for label in config.conditions):
+        raise ConfigError("noise-dir must be given where a condition takes its sound from a folder; got none")
+    return config
 
 
 def read_config_file(path: Path, known: Sequence[str] = _KNOWN) -> dict[str, Any]:
@@ -179,14 +207,16 @@ def _checked(name: str, value: Any) -> Any:
     if name == "model":
         return _names(option, value, split=False)
     if name == "conditions":
-        return _subset(option, value, CONDITIONS)
+        return _labels(option, value)
     if name == "states":
-        return _subset(option, value, STATES)
+        if _names(option, value, split=True) == (NO_STATES,):
+            return ()
+        return _subset(option, value, STATES, instead=f", or {NO_STATES}")
     if not isinstance(value, str | Path):
         raise ConfigError(f"{option} must be text; got {value!r}")
     if not str(value).strip():
         raise ConfigError(f"{option} must not be empty; got {value!r}")
-    allowed = {"dtype": DTYPES, "tokens": TOKENS, "device": DEVICES}.get(name)
+    allowed = {"dtype": DTYPES, "tokens": TOKENS, "device": DEVICES, "long": LONG}.get(name)
     if allowed is not None and value not in allowed:
         raise ConfigError(f"{option} must be one of {', '.join(allowed)}; got {value!r}")
     return str(value)
@@ -205,11 +235,32 @@ def _names(option: str, value: Any, *, split: bool) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _subset(option: str, value: Any, allowed: tuple[str, ...]) -> tuple[str, ...]:
+def _labels(option: str, value: Any) -> tuple[str, ...]:
+    """Canonical labels of stresses, ladders expanded, in canonical order."""
+    names = _names(option, value, split=True)
+    if not names:
+        raise ConfigError(f"{option} must name at least one stress, {', '.join(CONDITIONS)} say")
+    if set(names) <= set(CONDITIONS):  # as they are; the grammar costs half a second of imports
+        return tuple(name for name in CONDITIONS if name in names)
+    from empirical.stress import StressError, expand, order_key
+
+    labels = []
+    for name in names:
+        try:
+            labels += expand(name)
+        except StressError as error:
+            raise ConfigError(f"{option}: {error}") from error
+    repeated = next((label for label in labels if labels.count(label) > 1), None)
+    if repeated is not None:
+        raise ConfigError(f"{option} must not name {repeated!r} twice")
+    return tuple(sorted(labels, key=order_key))
+
+
+def _subset(option: str, value: Any, allowed: tuple[str, ...], *, instead: str = "") -> tuple[str, ...]:
     names = _names(option, value, split=True)
     for name in names:
         if name not in allowed:
-            raise ConfigError(f"{option} must be among {', '.join(allowed)}; got {name!r}")
+            raise ConfigError(f"{option} must be among {', '.join(allowed)}{instead}; got {name!r}")
     if not names:
-        raise ConfigError(f"{option} must name at least one of {', '.join(allowed)}")
+        raise ConfigError(f"{option} must name at least one of {', '.join(allowed)}{instead}")
     return tuple(name for name in allowed if name in names)

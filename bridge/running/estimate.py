@@ -7,6 +7,7 @@ tasks of a kind, their recorded times are used instead.
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections import defaultdict
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bridge.running.inputs import ClipInput, Inputs, ModelInput
-from bridge.running.memory import worker_memory_bytes
+from bridge.running.memory import listening_memory_bytes, worker_memory_bytes
 from bridge.running.store import Part
-from bridge.running.tasks import NullTask, Task
+from bridge.running.tasks import AnyTask, ListenTask, Task, kind_of
 
 EFFICIENCY = 0.25
 """Share of a matrix product's speed that measuring reaches, beyond `LAYER_SECONDS`."""
@@ -30,6 +31,15 @@ Both from the two bundled organisms and a random Whisper of tiny's size, each st
 within 20 %.
 """
 
+LISTEN_EFFICIENCY = 0.5
+"""Share of a matrix product's speed at which samples are heard, beyond `STEP_SECONDS` and `SOUND_SECONDS`."""
+
+STEP_SECONDS = 0.0006
+"""What one decoder layer costs one token of a batch's longest transcript, whatever its size."""
+
+SOUND_SECONDS = 0.03
+"""What a sample costs beside the model: its audio is read and stressed, and its log-mel and proxies computed."""
+
 STRETCH = 3.5
 """How much longer the stretch makes a clip (empirical.stress)."""
 
@@ -38,13 +48,19 @@ _NULL_CHAINS = 12  # three kinds of null model, each along two clips under two c
 TOKENS_PER_SECOND = 5.0
 PROMPT_TOKENS = 4
 
+VECTORS_PACKED = 0.8
+"""Share of the activations' bytes that is left on disk, measured on the bundled organisms'."""
+
+_RATE = re.compile(r"\brate=([0-9]+(?:\.[0-9]*)?)")
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a run is expected to cost.
 
     Attributes:
-        tasks: how many are to be measured.
+        tasks: how many are to be measured, shards of samples to be heard among them.
+        samples: how many samples those shards hold.
         finished: how many are there already.
         seconds: wall time of the measuring, with the workers it has.
         disk_bytes: size of its records.
@@ -55,6 +71,7 @@ class Estimate:
     """
 
     tasks: int
+    samples: int
     finished: int
     seconds: float
     disk_bytes: int
@@ -66,7 +83,7 @@ class Estimate:
     def __str__(self) -> str:
         size = self.disk_bytes / 1e6
         return (
-            f"{self.tasks} tasks to measure, {self.finished} finished; measuring estimated at "
+            f"{self.samples} samples to hear, {self.tasks} tasks in all, {self.finished} finished; estimated at "
             f"{duration(self.seconds)}, {size:.1f} MB on disk and {self.memory_bytes / 1e9:.1f} GB of memory a worker "
             f"({self.basis})"
         )
@@ -87,73 +104,92 @@ class Estimate:
 
 def estimate(
     inputs: Inputs,
-    tasks: Sequence[Task],
-    nulls: Sequence[NullTask],
+    tasks: Sequence[AnyTask],
     finished: Mapping[str, Part],
     workers: int,
     speed: float,
     *,
     k: int = 8,
     dtype: str = "float32",
+    batch: int = 8,
 ) -> Estimate:
     """Cost of the tasks that are not finished.
 
     Args:
         inputs: models and clips.
-        tasks: all measuring tasks of the run.
-        nulls: all draws of null models.
+        tasks: all of the run: shards, Jacobians, draws of null models.
         finished: parts that are there, by task id.
         workers: processes that share the work.
         speed: floating-point operations per second of one worker, by `matrix_speed`.
         k: leading singular values of each Jacobian.
         dtype: of the models.
+        batch: samples that are heard at once.
     """
     models = {model.name: model for model in inputs.models}
     clips = {clip.name: clip for clip in inputs.clips}
     recorded: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for task in [*tasks, *nulls]:
+    for task in tasks:
         if task.id in finished:
-            recorded[_kind(task)].append(finished[task.id].seconds)
-    waiting = [task for task in [*tasks, *nulls] if task.id not in finished]
-    seconds, disk, by_record, memory = 0.0, 0, 0, 0
+            recorded[_kind(task)].append(finished[task.id].seconds / _units(task))
+    waiting = [task for task in tasks if task.id not in finished]
+    seconds, disk, by_record, memory, samples = 0.0, 0, 0, 0, 0
     for task in waiting:
         model = models[task.model]
         known = recorded.get(_kind(task))
         if known:
-            seconds += statistics.median(known)
+            seconds += statistics.median(known) * _units(task)
             by_record += 1
-        elif isinstance(task, Task):
-            seconds += _seconds(model, operations(model, clips[task.clip], task.condition, task.state), speed)
-        else:
-            seconds += _NULL_CHAINS * _seconds(model, operations(model, inputs.clips[0], "clean", "position"), speed)
+        if isinstance(task, ListenTask):
+            heard = [(clips[clip], condition) for clip, condition in task.samples]
+            samples += len(heard)
+            disk += 20_000 + sum(record_bytes(model, clip, condition) for clip, condition in heard)
+            tokens = [_tokens(model, clip, condition) for clip, condition in heard]
+            memory = max(memory, listening_memory_bytes(model, tokens, batch=batch, dtype=dtype))
+            if not known:
+                seconds += sum(listening_seconds(model, clip, condition, speed, batch) for clip, condition in heard)
+            continue
         clip, condition, state = inputs.clips[0], "clean", "position"
         if isinstance(task, Task):
             clip, condition, state = clips[task.clip], task.condition, task.state
+        if not known:
+            chains = 1 if isinstance(task, Task) else _NULL_CHAINS
+            seconds += chains * _seconds(model, operations(model, clip, condition, state), speed)
         memory = max(memory, worker_memory_bytes(model, _tokens(model, clip, condition), state, k=k, dtype=dtype))
-        disk += record_bytes(model, clips[task.clip], task.condition) if isinstance(task, Task) else 20_000
+        disk += 20_000
     basis = f"{speed / 1e9:.0f} GFLOP/s a worker, workers {min(workers, len(waiting)) or workers}"
     if by_record:
         basis += f"; {by_record} tasks by the times of finished ones"
-    done = len(tasks) + len(nulls) - len(waiting)
     busy = min(workers, len(waiting))  # one without a task is never started
-    return Estimate(len(waiting), done, seconds / max(busy, 1), disk, memory, busy, inputs.free_bytes, basis)
+    return Estimate(
+        tasks=len(waiting),
+        samples=samples,
+        finished=len(tasks) - len(waiting),
+        seconds=seconds / max(busy, 1),
+        disk_bytes=disk,
+        memory_bytes=memory,
+        workers=busy,
+        free_bytes=inputs.free_bytes,
+        basis=basis,
+    )
+
+
+def _units(task: AnyTask) -> int:
+    """What a task's time is proportional to: the samples of a shard."""
+    return len(task.samples) if isinstance(task, ListenTask) else 1
 
 
 def _seconds(model: ModelInput, work: float, speed: float) -> float:
     return work / (speed * EFFICIENCY) + LAYER_SECONDS * model.decoder_layers
 
 
-def _kind(task: Task | NullTask) -> tuple[str, str]:
-    return task.model, task.state if isinstance(task, Task) else "null"
+def _kind(task: AnyTask) -> tuple[str, str]:
+    return task.model, kind_of(task)
 
 
 def operations(model: ModelInput, clip: ClipInput, condition: str, state: str) -> float:
-    """Floating-point operations of one task, roughly: transcribing, and the products its Jacobians take."""
+    """Floating-point operations of one Jacobian task, roughly: encoding, and the products its Jacobians take."""
     d, positions = model.d_model, model.positions
-    tokens = _tokens(model, clip, condition)
-    encoder = model.encoder_layers * positions * (24 * d * d + 4 * positions * d)
-    keys = 4 * positions * d * d
-    layer = tokens * (32 * d * d + 4 * positions * d) + keys
+    encoder, keys, layer = _forward_operations(model, _tokens(model, clip, condition))
     forward = encoder + model.decoder_layers * layer
     if state == "position":
         products = d * model.decoder_layers * (keys + 4 * positions * d)
@@ -164,9 +200,31 @@ def operations(model: ModelInput, clip: ClipInput, condition: str, state: str) -
     return float(forward + products)
 
 
+def listening_operations(model: ModelInput, tokens: int) -> float:
+    """Floating-point operations of hearing one sample, roughly: the encoder, and the decoder once token by token and
+    once, for the activations, along all of them."""
+    encoder, _, layer = _forward_operations(model, tokens)
+    return float(encoder + 2 * model.decoder_layers * layer + 4 * tokens * model.d_model * model.vocabulary)
+
+
+def listening_seconds(model: ModelInput, clip: ClipInput, condition: str, speed: float, batch: int) -> float:
+    """Time of a worker for hearing one sample of a batch, s."""
+    tokens = _tokens(model, clip, condition)
+    steps = STEP_SECONDS * model.decoder_layers * tokens / batch
+    return listening_operations(model, tokens) / (speed * LISTEN_EFFICIENCY) + steps + SOUND_SECONDS
+
+
+def _forward_operations(model: ModelInput, tokens: int) -> tuple[int, int, int]:
+    """Operations of the whole encoder, of one decoder layer's keys and values, and of that layer along the tokens."""
+    d, positions = model.d_model, model.positions
+    encoder = model.encoder_layers * positions * (24 * d * d + 4 * positions * d)
+    keys = 4 * positions * d * d
+    return encoder, keys, tokens * (32 * d * d + 4 * positions * d) + keys
+
+
 def record_bytes(model: ModelInput, clip: ClipInput, condition: str) -> int:
-    """Size of one task's records: mostly its activations, three components a layer in float32."""
-    return 20_000 + 12 * model.decoder_layers * _tokens(model, clip, condition) * model.d_model
+    """Size of one sample's records: mostly its activations, three components a layer in float32, packed to 0.8."""
+    return 5_000 + round(VECTORS_PACKED * 12 * model.decoder_layers * _tokens(model, clip, condition) * model.d_model)
 
 
 def matrix_speed(size: int = 384, *, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -194,5 +252,15 @@ def duration(seconds: float) -> str:
 
 
 def _tokens(model: ModelInput, clip: ClipInput, condition: str) -> int:
-    length = clip.duration_s * (STRETCH if condition == "stretch" else 1.0)
+    length = clip.duration_s * _stretching(condition)
     return PROMPT_TOKENS + round(TOKENS_PER_SECOND * min(length, model.window_s))
+
+
+def _stretching(condition: str) -> float:
+    """How much longer a condition makes a clip, by its label."""
+    rate = 1.0
+    for part in condition.split("+"):
+        if part.startswith("stretch"):
+            found = _RATE.search(part)
+            rate *= STRETCH if found is None else float(found[1])
+    return rate

@@ -1,4 +1,5 @@
-"""What goes into a run: models that load, clips that pass the audio gate, and the settings they make together."""
+"""What goes into a run: models that load, clips that pass the audio gate, the conditions each is to be heard under, and
+the settings they make together."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ PROMPT_ROOM = 4
 """Positions that a transcript leaves to its prompt (empirical.recognition.transcribe)."""
 
 _GATE_BATCH = 8
+_FROM_POOL = ("mix", "babble")
 _IDENTITY = ("name", "sha256", "d_model", "encoder_layers", "decoder_layers", "vocabulary", "tokenizer_sha256")
 
 
@@ -93,8 +95,12 @@ class Inputs:
     Attributes:
         models: in the order given.
         clips: the usable ones that are measured, sorted by name.
-        pool: the usable ones that may be mixed into another.
-        quarantine: files that did not pass the gate: path, code, detail, stage.
+        pool: those that may be mixed into another: the usable ones, or all there are where a manifest names them.
+        quarantine: files that did not pass the gate, and lines without audio: path, code, detail, stage.
+        labels: of the stresses, in canonical order.
+        conditions: those of each of `clips`, by its name.
+        manifest: sha256, versions and number of lines of the manifest; None where there is none.
+        noises: name and sha256 of each sound of the folder that noise is taken from.
         device: type of the device that they are measured on.
         device_name: the device in words.
         free_bytes: memory that was left there, where the system tells.
@@ -104,6 +110,10 @@ class Inputs:
     clips: tuple[ClipInput, ...]
     pool: tuple[ClipInput, ...]
     quarantine: tuple[dict[str, Any], ...]
+    labels: tuple[str, ...] = ()
+    conditions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    manifest: Mapping[str, Any] | None = None
+    noises: tuple[Mapping[str, str], ...] = ()
     device: str = "cpu"
     device_name: str = "cpu"
     free_bytes: int | None = None
@@ -119,17 +129,19 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
 
     Raises:
         ModelError: if a checkpoint cannot be loaded.
-        ConfigError: if there is no such device, or a model is too narrow for the singular values asked for, or too
-            short for the tokens.
+        ConfigError: if there is no such device or folder of sounds, a manifest cannot be used, or a model is too narrow
+            for the singular values asked for, or too short for the tokens.
         NoUsableAudioError: if no file passes the gate.
     """
-    arguments = {"models": config.model, "audio": config.audio}
+    arguments = {"models": config.model, "audio": config.audio, "manifest": config.manifest}
     # A second worker gets its libraries ready meanwhile: importing them takes seconds.
     loading = {"dtype": config.dtype, "device": config.device}
     first = [
         worker_job("list", "list_inputs", arguments),
         worker_job("import", "import_libraries", {"device": config.device}),
     ]
+    if config.noise_dir is not None:
+        first.append(worker_job("noises", "list_noises", {"directory": config.noise_dir}))
     replies = {reply.key: _value(reply) for reply in pool.run(first)}
     listed, place = replies["list"], replies["import"]
     if place["type"] != "cpu" and config.workers is None:
@@ -151,14 +163,44 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
     most = shortest.decoder_positions - PROMPT_ROOM
     if config.max_tokens is not None and config.max_tokens > most:
         raise ConfigError(f"max-tokens must be at most {most}, the room in {shortest.name}; got {config.max_tokens}")
-    usable, refused = _gate(pool, clips, config)
+    recorded = listed["manifest"]
+    asked = None if recorded is None else _by_clip(recorded["samples"])
+    wanted = clips if asked is None else [clip for clip in clips if clip.name in asked]
+    usable, refused = _gate(pool, wanted, config)
     quarantine = [{**bad, "stage": "scan"} for bad in listed["rejected"]] + refused
+    if recorded is not None:
+        last = usable[config.limit - 1].name if config.limit is not None and len(usable) > config.limit else None
+        quarantine += [bad for bad in recorded["refused"] if last is None or bad["utterance"] <= last]
     if not usable:
         where = "the bundled clips" if config.audio is None else config.audio
         codes = ", ".join(f"{code} {count}" for code, count in Counter(bad["code"] for bad in quarantine).items())
         raise NoUsableAudioError(f"no usable audio in {where}: {len(quarantine)} files were refused ({codes})")
     chosen = tuple(usable[: config.limit])
-    return Inputs(models, chosen, tuple(usable), tuple(quarantine), place["type"], place["name"], place["free"])
+    conditions = {clip.name: config.conditions if asked is None else asked[clip.name] for clip in chosen}
+    heard = {label for labels in conditions.values() for label in labels}
+    return Inputs(
+        models=models,
+        clips=chosen,
+        pool=tuple(usable if asked is None else clips),
+        quarantine=tuple(quarantine),
+        labels=tuple(
+            label for label in (config.conditions if recorded is None else recorded["labels"]) if label in heard
+        ),
+        conditions=conditions,
+        manifest=None if recorded is None else {name: recorded[name] for name in ("sha256", "versions", "lines")},
+        noises=tuple(replies.get("noises", ())),
+        device=place["type"],
+        device_name=place["name"],
+        free_bytes=place["free"],
+    )
+
+
+def _by_clip(samples: Sequence[Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Conditions by clip, in the order of the samples."""
+    found: dict[str, list[str]] = {}
+    for clip, condition in samples:
+        found.setdefault(clip, []).append(condition)
+    return {clip: tuple(conditions) for clip, conditions in found.items()}
 
 
 def _companions(references: Sequence[str], companion: str | None) -> dict[str, str | None]:
@@ -178,21 +220,33 @@ def make_settings(config: RunConfig, inputs: Inputs) -> dict[str, Any]:
     """
     options = {name: getattr(config, name) for name in RESULT_KEYS}
     forced = config.tokens == "reference"
-    mixed = [(clip.name, clip.speaker, clip.sha256) for clip in inputs.pool] if "mix" in config.conditions else []
+    mixed = [(clip.name, clip.speaker, clip.sha256) for clip in inputs.pool] if _mixes(config) else []
     settings = {
         "schema_version": SETTINGS_SCHEMA,
         "spi": versions()["spi"],
         "models": [{key: getattr(model, key) for key in _IDENTITY} for model in inputs.models],
         "device": inputs.device,
         **options,
+        "conditions": inputs.labels,
+        "manifest": inputs.manifest,
         "clips": [
             {"name": clip.name, "sha256": clip.sha256, "speaker": clip.speaker}
             | ({"reference": clip.reference} if forced else {})
             for clip in inputs.clips
         ],
-        "pool": hashlib.sha256(json.dumps(mixed).encode()).hexdigest(),
+        "pool": _digest(mixed),
+        "noises": _digest(inputs.noises) if inputs.noises else None,
     }
     return json.loads(json.dumps(settings))
+
+
+def _mixes(config: RunConfig) -> bool:
+    """Whether a condition takes other clips at random; a manifest names those it takes."""
+    return config.manifest is None and any(word in label for label in config.conditions for word in _FROM_POOL)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def default_directory(config: RunConfig, digest: str) -> Path:
@@ -206,7 +260,7 @@ def _gate(
 ) -> tuple[list[ClipInput], list[dict[str, Any]]]:
     """Gates files by name until enough are usable; a file after the last one needed is left alone."""
     wanted = len(clips) if config.limit is None else config.limit
-    least = POOL_FILES if "mix" in config.conditions else 0
+    least = POOL_FILES if _mixes(config) else 0
     usable: list[ClipInput] = []
     quarantine: list[dict[str, Any]] = []
     position = 0
@@ -247,8 +301,10 @@ def _value(reply: Reply) -> Any:
         raise ModelError(reply.failure.message, verbatim="\n" in reply.failure.message)
     if reply.failure.code in ("out_of_memory", "worker_died"):  # while a model was loaded, or its libraries
         raise ModelError(f"{reply.key}: {reply.failure.message}")
-    if reply.failure.type == "DeviceError":
+    if reply.failure.type in ("DeviceError", "ManifestError"):
         raise ConfigError(reply.failure.message)
+    if reply.failure.type == "ClipError" and reply.key == "noises":
+        raise ConfigError(f"noise-dir: {reply.failure.message}")
     if reply.failure.type == "ClipError":
         raise NoUsableAudioError(reply.failure.message)
     raise RuntimeError(f"{_described(reply.failure)}\n{reply.failure.trace}")

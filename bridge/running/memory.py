@@ -22,6 +22,8 @@ What is too large for the vectors does not fail: the iteration keeps fewer and t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bridge.running.inputs import ModelInput
 
 LIBRARIES_BYTES = 600_000_000
@@ -60,6 +62,26 @@ def worker_memory_bytes(model: ModelInput, tokens: int, state: str, *, k: int, d
     }[state]
     vectors = _vector_bytes(*sorted((rows, context)), k=k, number=number)
     return LIBRARIES_BYTES + (2 * model.parameters + 2 * attention) * number + kept + dense + vectors
+
+
+def listening_memory_bytes(model: ModelInput, tokens: Sequence[int], *, batch: int, dtype: str) -> int:
+    """Largest resident memory of a worker that hears a shard, bytes.
+
+    The attention weights of one encoder layer over a batch, twice with their softmax; keys and values of the decoder
+    over it; and the activations of the whole shard, as the model gave them and once more while they are written.
+
+    Args:
+        model: its dimensions.
+        tokens: of each sample of the shard.
+        batch: samples that are heard at once.
+        dtype: "float32" or "float64".
+    """
+    number = 8 if dtype == "float64" else 4
+    attention = batch * model.heads * model.positions**2
+    keys = batch * 2 * model.decoder_layers * model.positions * model.d_model
+    logits = batch * max(tokens, default=0) * model.vocabulary
+    vectors = 2 * 12 * model.decoder_layers * sum(tokens) * model.d_model
+    return LIBRARIES_BYTES + (2 * model.parameters + 3 * attention + keys + logits) * number + vectors
 
 
 def _vector_bytes(short: int, long: int, *, k: int, number: int) -> int:

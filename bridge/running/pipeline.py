@@ -1,4 +1,7 @@
-"""The main job: gate, measure, merge and report, task by task and resumable (`spi run`, `spi measure`)."""
+"""The main job: gate, listen, measure, merge, label and report, task by task and resumable (`spi run`, `spi measure`).
+
+Samples are heard first, in shards; Jacobians are then measured along what was heard, and nothing is transcribed twice.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ from bridge.running.config import RunConfig
 from bridge.running.estimate import Estimate, duration, estimate
 from bridge.running.inputs import Inputs, default_directory, make_settings, prepare, worker_job
 from bridge.running.nulls import null_tasks, unused_nulls
-from bridge.running.pool import Job, WorkerPool
+from bridge.running.pool import Job, Reply, WorkerPool
 from bridge.running.recording import Outcomes, write_inputs, write_log, write_records, write_timings
 from bridge.running.store import Part, RunStore, UnwritableError, settings_digest
-from bridge.running.tasks import NullTask, Task, make_tasks, working_order
+from bridge.running.tasks import AnyTask, ListenTask, NullTask, Task, make_shards, make_tasks, working_order
 from bridge.running.timing import Stopwatch
 
 _SWEEP, _LABELS, _REPORT = "sweep", "labels", "report"
@@ -43,7 +46,8 @@ class RunSummary:
 
     Attributes:
         directory: where its files are.
-        tasks: how many tasks are "ok", "quarantined" and "failed".
+        tasks: how many tasks (shards heard, Jacobians, null draws) are "ok", "quarantined" and "failed".
+        heard: samples that were heard, by all models together.
         quarantined: samples that could not be measured, each with its reason in quarantine.jsonl.
         seconds: wall time of this call.
         report: report.html, if it was asked for.
@@ -53,6 +57,7 @@ class RunSummary:
 
     directory: Path
     tasks: dict[str, int]
+    heard: int
     quarantined: int
     seconds: float
     report: Path | None
@@ -74,7 +79,8 @@ class Plan:
     Attributes:
         directory: where to.
         inputs: what it measures.
-        tasks: in the order of the tables.
+        shards: samples to be heard, in the order of the tables.
+        tasks: Jacobians to be measured of them, likewise.
         nulls: draws of null models.
         finished: parts of an earlier session, by task id.
         estimate: of what is left.
@@ -82,10 +88,21 @@ class Plan:
 
     directory: Path
     inputs: Inputs
+    shards: tuple[ListenTask, ...]
     tasks: tuple[Task, ...]
     nulls: tuple[NullTask, ...]
     finished: dict[str, Part]
     estimate: Estimate
+
+    @property
+    def everything(self) -> list[AnyTask]:
+        """Shards, Jacobians and null draws."""
+        return [*self.shards, *self.tasks, *self.nulls]
+
+    @property
+    def waiting(self) -> list[AnyTask]:
+        """Those of `everything` that an earlier session has not finished."""
+        return [task for task in self.everything if task.id not in self.finished]
 
 
 def run(
@@ -137,16 +154,19 @@ def run(
                     say(f"warning: {plan.estimate.warning}")
                 for path in unused_nulls(inputs):
                     say(f"{path} is unreadable or of other weights, and is not used; spi nulls makes it anew")
+                with watch.stage("listen"):
+                    _listen(pool, store, plan, outcomes, sweep=sweep, quiet=quiet)
                 with watch.stage("measure"):
-                    _measure(pool, store, plan, outcomes, sweep=sweep, quiet=quiet)
-                tasks = [*plan.tasks, *plan.nulls]
+                    _measure(pool, store, plan, outcomes, quiet=quiet)
+                tasks = plan.everything
                 with watch.stage("merge"):
-                    write_records(store, inputs, plan.tasks, plan.nulls, outcomes)
-                    _label_again(pool, store, outcomes)
+                    write_records(store, inputs, plan.shards, plan.tasks, plan.nulls, outcomes)
+                with watch.stage("label"):
+                    _label(pool, store, outcomes)
                 quarantine = write_log(store, inputs, outcomes)
                 write_timings(store, watch, tasks, outcomes, pool)
                 counts = outcomes.counts(tasks)
-                if report and counts["ok"]:
+                if report and outcomes.heard():
                     with watch.stage("report"):
                         _report(pool, store, outcomes)
                     counts = outcomes.counts(tasks)
@@ -154,14 +174,15 @@ def run(
                     write_timings(store, watch, tasks, outcomes, pool)
     except KeyboardInterrupt:
         raise RunInterruptedError(_how_to_resume(outcomes, command)) from None
-    if not counts["ok"] and not counts["failed"]:
+    if not outcomes.heard() and not counts["failed"]:
         codes = Counter(entry["code"] for entry in quarantine)
         reasons = ", ".join(f"{code} {count}" for code, count in codes.items())
         raise NoUsableAudioError(f"no sample could be measured ({reasons}); see {store.root / 'quarantine.jsonl'}")
-    reported = report and counts["ok"] > 0 and _REPORT not in outcomes.failures
+    reported = report and outcomes.heard() > 0 and _REPORT not in outcomes.failures
     summary = RunSummary(
         directory=store.root,
         tasks=counts,
+        heard=outcomes.heard(),
         quarantined=len(quarantine),
         seconds=watch.total,
         report=store.root / "report.html" if reported else None,
@@ -209,44 +230,91 @@ def _store(config: RunConfig, inputs: Inputs) -> RunStore:
 
 
 def _plan(pool: WorkerPool, store: RunStore, config: RunConfig, inputs: Inputs) -> Plan:
-    tasks = make_tasks([model.name for model in inputs.models], [clip.name for clip in inputs.clips], config)
+    models = [model.name for model in inputs.models]
+    shards = make_shards(models, inputs.conditions)
+    tasks = make_tasks(models, inputs.conditions, config)
     nulls = null_tasks(inputs, config)
-    found = {task.id: store.finished(task.id) for task in [*tasks, *nulls]}
+    everything = [*shards, *tasks, *nulls]
+    found = {task.id: store.finished(task.id) for task in everything}
     finished = {identity: part for identity, part in found.items() if part is not None}
     speed = next(pool.run([Job("speed", "bridge.running.estimate:matrix_speed")])).value
-    cost = estimate(inputs, tasks, nulls, finished, pool.workers, speed, k=config.k, dtype=config.dtype)
-    return Plan(store.root, inputs, tuple(tasks), tuple(nulls), finished, cost)
+    asked = {"k": config.k, "dtype": config.dtype, "batch": config.batch}
+    cost = estimate(inputs, everything, finished, pool.workers, speed, **asked)
+    return Plan(store.root, inputs, tuple(shards), tuple(tasks), tuple(nulls), finished, cost)
 
 
-def _measure(pool: WorkerPool, store: RunStore, plan: Plan, outcomes: Outcomes, *, sweep: bool, quiet: bool) -> None:
-    waiting = [task for task in [*plan.nulls, *working_order(plan.tasks)] if task.id not in plan.finished]
-    jobs = [
-        worker_job(
-            task.id,
-            "measure" if isinstance(task, Task) else "measure_null",
-            {"run_directory": str(store.root), "settings": store.digest, "task": task},
-        )
-        for task in waiting
-    ]
+def _listen(pool: WorkerPool, store: RunStore, plan: Plan, outcomes: Outcomes, *, sweep: bool, quiet: bool) -> None:
+    """Hears what is left to be heard; then files what could not be, of every session."""
+    waiting = {task.id: task for task in plan.shards if task.id not in plan.finished}
+    jobs = [_job(store, "listen", task) for task in waiting.values()]
     if sweep:  # the longest job, so it goes first
         jobs.insert(0, worker_job(_SWEEP, "sweep", {"path": str(store.records / "sweep.nc")}))
-    by_id = {task.id: task for task in waiting}
-    paths = {clip.name: clip.path for clip in plan.inputs.clips}
-    with tqdm(total=len(jobs), desc="measuring", unit="task", file=sys.stderr, disable=True if quiet else None) as bar:
+    samples = sum(len(task.samples) for task in waiting.values())
+    paths = _paths(plan)
+    with _bar(samples, "listening", "sample", quiet=quiet) as bar:
         for reply in pool.run(jobs):
-            if reply.failure is not None and reply.failure.code == UnwritableError.code:
-                # The tasks after it would be measured for nothing.
-                raise OtherSettingsError(f"{reply.failure.message}; {_kept(outcomes)}")
-            outcomes.note(reply, by_id.get(reply.key), paths)
+            _file(reply, waiting.get(reply.key), paths, outcomes)
+            bar.update(len(waiting[reply.key].samples) if reply.key in waiting else 0)
+    for shard in plan.shards:
+        part = outcomes.parts.get(shard.id)
+        if part is not None and part.rows.get("refused"):
+            outcomes.refuse(shard, store.read_part(shard.id, "refused").to_pylist(), paths)
+
+
+def _measure(pool: WorkerPool, store: RunStore, plan: Plan, outcomes: Outcomes, *, quiet: bool) -> None:
+    """Measures the Jacobians of what was heard; a sample that was not, because its shard failed, waits for it."""
+    homes = {
+        (shard.model, *sample): shard.id
+        for shard in plan.shards
+        if shard.id in outcomes.parts
+        for sample in shard.samples
+    }
+    heard = {
+        task.id: homes[key]
+        for task in plan.tasks
+        if (key := (task.model, task.clip, task.condition)) in homes and key not in outcomes.refused
+    }
+    order = [task for task in [*plan.nulls, *working_order(plan.tasks)] if task.id not in plan.finished]
+    jobs = [
+        _job(store, "measure", task, heard=heard[task.id])
+        if isinstance(task, Task)
+        else _job(store, "measure_null", task)
+        for task in order
+        if isinstance(task, NullTask) or task.id in heard
+    ]
+    by_id, paths = {task.id: task for task in order}, _paths(plan)
+    with _bar(len(jobs), "measuring", "task", quiet=quiet or not jobs) as bar:
+        for reply in pool.run(jobs):
+            _file(reply, by_id[reply.key], paths, outcomes)
             bar.update()
 
 
-def _label_again(pool: WorkerPool, store: RunStore, outcomes: Outcomes) -> None:
-    """Keeps a run that was rescored so: merging takes the clips table from its parts, which have no labels."""
-    if not (store.root / "rescored.json").is_file() or not (store.records / "clips.parquet").is_file():
+def _job(store: RunStore, function: str, task: AnyTask, **more: Any) -> Job:
+    arguments = {"run_directory": str(store.root), "settings": store.digest, "task": task, **more}
+    return worker_job(task.id, function, arguments)
+
+
+def _file(reply: Reply, task: AnyTask | None, paths: dict[str, str], outcomes: Outcomes) -> None:
+    if reply.failure is not None and reply.failure.code == UnwritableError.code:
+        # The tasks after it would be measured for nothing.
+        raise OtherSettingsError(f"{reply.failure.message}; {_kept(outcomes)}")
+    outcomes.note(reply, task, paths)
+
+
+def _paths(plan: Plan) -> dict[str, str]:
+    return {clip.name: clip.path for clip in plan.inputs.clips}
+
+
+def _bar(total: int, what: str, unit: str, *, quiet: bool) -> tqdm[Any]:
+    return tqdm(total=total, desc=what, unit=unit, file=sys.stderr, disable=True if quiet else None)
+
+
+def _label(pool: WorkerPool, store: RunStore, outcomes: Outcomes) -> None:
+    """Labels the clips: merging takes their table from the parts, which have no labels."""
+    if not (store.records / "clips.parquet").is_file():
         return
     arguments = {"run_directory": str(store.root), "seed": store.settings["seed"]}
-    _finish(pool, worker_job(_LABELS, "label_again", arguments), outcomes)
+    _finish(pool, worker_job(_LABELS, "label", arguments), outcomes)
 
 
 def _report(pool: WorkerPool, store: RunStore, outcomes: Outcomes) -> None:
@@ -306,12 +374,13 @@ def _how_to_resume(outcomes: Outcomes, command: Sequence[str]) -> str:
 def _described(inputs: Inputs) -> str:
     names = ", ".join(model.name for model in inputs.models)
     refused = f" ({len(inputs.quarantine)} files refused)" if inputs.quarantine else ""
-    return f"{names}; {len(inputs.clips)} clips{refused}"
+    samples = sum(len(labels) for labels in inputs.conditions.values())
+    return f"{names}; {len(inputs.clips)} clips, {samples} samples{refused}"
 
 
 def _closing(summary: RunSummary, outcomes: Outcomes) -> Iterator[str]:
     counts = ", ".join(f"{count} {status}" for status, count in summary.tasks.items() if count)
-    yield f"{counts} in {duration(summary.seconds)}"
+    yield f"{summary.heard} samples heard; tasks: {counts} in {duration(summary.seconds)}"
     for identity, failure in sorted(outcomes.failures.items())[:5]:
         yield f"failed: {identity}: {failure['type']}: {' '.join(failure['message'].split())}"
     if outcomes.failures:

@@ -176,6 +176,7 @@ class _Worker:
 
 
 def _serve(pipe: connection.Connection) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             job: Job = pipe.recv()
@@ -186,6 +187,15 @@ def _serve(pipe: connection.Connection) -> None:
             pipe.send(reply)
         except (BrokenPipeError, OSError):
             return
+
+
+def _end_with_parent() -> None:
+    """Ends the worker when the run is killed: else it would go on for as long as its job takes, and write what the run
+    that is started again is measuring too."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(job: Job) -> Reply:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from bridge.errors import OtherSettingsError
 from bridge.running import provenance
 from bridge.running.config import RunConfig
+from bridge.running.files import replacing, write_json, write_lines, write_table
+from bridge.running.holding import MANIFEST_FILE
 from bridge.running.inputs import Inputs
 from bridge.running.nulls import gather_nulls
 from bridge.running.pool import Reply, WorkerPool
 from bridge.running.resident import peak_rss_bytes
-from bridge.running.store import Part, RunStore, write_json, write_lines, write_table
-from bridge.running.tasks import NullTask, Task
+from bridge.running.store import Part, RunStore
+from bridge.running.tasks import AnyTask, ListenTask, NullTask, Task, kind_of
 from bridge.running.timing import Stopwatch
 
-QUARANTINED = frozenset({"AudioError", "StressError", "ReferenceTokensError"})
-"""Exceptions that speak of a sample, not of the software: their task is quarantined, with any other one it failed."""
+QUARANTINED = frozenset({"AudioError", "StressError", "ManifestError", "ListeningError", "ReferenceTokensError"})
+"""Exceptions that speak of a sample, not of the software: its tasks are quarantined; with any other one they failed."""
 
 _TASKS = pa.schema(
     [
@@ -38,18 +43,20 @@ class Outcomes:
     """What became of the tasks, by task id.
 
     Attributes:
-        parts: measured.
+        parts: heard or measured.
+        refused: why a sample could not be heard, by model, clip and condition: type, code, detail, stage.
         quarantine: of a sample that cannot be measured: path, code, detail, stage.
         failures: gone wrong: task, type, code where it has one ("out_of_memory", "worker_died"), message, trace.
         other_seconds: worker seconds of what is no task (the sweep), by name.
     """
 
     parts: dict[str, Part] = field(default_factory=dict)
+    refused: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     quarantine: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
     other_seconds: dict[str, float] = field(default_factory=dict)
 
-    def note(self, reply: Reply, task: Task | NullTask | None, paths: Mapping[str, str]) -> None:
+    def note(self, reply: Reply, task: AnyTask | None, paths: Mapping[str, str]) -> None:
         """Files one reply.
 
         Args:
@@ -64,11 +71,12 @@ class Outcomes:
             else:
                 self.parts[reply.key] = reply.value
         elif failure.type in QUARANTINED and isinstance(task, Task):
+            stage = {"StressError": task.condition, "ReferenceTokensError": "tokens"}.get(failure.type, "load")
             self.quarantine[reply.key] = {
                 "path": paths[task.clip],
                 "code": failure.code,
                 "detail": failure.detail or failure.message,
-                "stage": {"StressError": task.condition, "ReferenceTokensError": "tokens"}.get(failure.type, "load"),
+                "stage": stage,
             }
         else:
             self.failures[reply.key] = {
@@ -79,24 +87,73 @@ class Outcomes:
                 "trace": failure.trace,
             }
 
-    def status(self, task: Task | NullTask) -> str:
+    def refuse(self, shard: ListenTask, rows: Sequence[Mapping[str, Any]], paths: Mapping[str, str]) -> None:
+        """Files the samples of a finished shard that could not be heard.
+
+        What speaks of the sample is quarantined; a model that gives no numbers for it (NonFiniteError) has failed.
+
+        Args:
+            shard: where they belong.
+            rows: of its table of the refused.
+            paths: audio file by clip name.
+        """
+        for row in rows:
+            clip, condition = row["clip"], row["condition"]
+            self.refused[shard.model, clip, condition] = dict(row)
+            key = f"{shard.id}: {clip}, {condition}"
+            if row["type"] in QUARANTINED:
+                self.quarantine[key] = {
+                    "path": paths[clip],
+                    "code": row["code"],
+                    "detail": row["detail"],
+                    "stage": condition if row["type"] == "StressError" else row["stage"],
+                }
+            else:
+                self.failures[key] = {
+                    "task": key,
+                    "type": row["type"],
+                    "code": row["code"],
+                    "message": row["detail"],
+                    "trace": "",
+                }
+
+    def heard(self) -> int:
+        """How many samples were heard, by all models together."""
+        return sum(part.rows.get("clips", 0) for part in self.parts.values())
+
+    def status(self, task: AnyTask) -> str:
         """ "ok", "quarantined", "failed", or "waiting" if it was not reached."""
+        bad = self._refusal(task)
+        if bad is not None:
+            return "quarantined" if bad["type"] in QUARANTINED else "failed"
         for name, known in (("ok", self.parts), ("quarantined", self.quarantine), ("failed", self.failures)):
             if task.id in known:
                 return name
         return "waiting"
 
-    def counts(self, tasks: Sequence[Task | NullTask]) -> dict[str, int]:
+    def reason(self, task: AnyTask) -> tuple[str | None, str | None]:
+        """Code and words of why a task has no part; None where it has one."""
+        bad = self._refusal(task)
+        if bad is None:
+            bad = self.quarantine.get(task.id) or self.failures.get(task.id) or {}
+        return bad.get("code") or bad.get("type"), bad.get("detail") or bad.get("message")
+
+    def counts(self, tasks: Sequence[AnyTask]) -> dict[str, int]:
         """How many of the tasks are "ok", "quarantined" and "failed"; whatever else failed counts as failed."""
         found = Counter(self.status(task) for task in tasks)
         others = len(self.failures.keys() - {task.id for task in tasks})
         return {"ok": found["ok"], "quarantined": found["quarantined"], "failed": found["failed"] + others}
+
+    def _refusal(self, task: AnyTask) -> dict[str, Any] | None:
+        return self.refused.get((task.model, task.clip, task.condition)) if isinstance(task, Task) else None
 
 
 def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Sequence[str], workers: int) -> None:
     """Writes inputs.json, which the workers read, and provenance.json, which grows by one session each time."""
     models = [asdict(model) for model in inputs.models]
     clips = [asdict(clip) for clip in inputs.clips]
+    if config.manifest is not None and inputs.manifest is not None:
+        copy_manifest(Path(config.manifest), store.root / MANIFEST_FILE, inputs.manifest["sha256"])
     write_json(
         store.root / "inputs.json",
         {
@@ -109,6 +166,10 @@ def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Se
             "states": list(config.states),
             "tokens": config.tokens,
             "max_tokens": config.max_tokens,
+            "batch": config.batch,
+            "long": config.long,
+            "manifest": inputs.manifest,
+            "noise_dir": config.noise_dir,
             "device": inputs.device,
             "device_name": inputs.device_name,
             "workers": workers,
@@ -130,6 +191,8 @@ def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Se
             "settings_digest": store.digest,
             "models": models,
             "audio": config.audio,
+            "manifest": None if inputs.manifest is None else {"path": config.manifest, **inputs.manifest},
+            "noise_dir": config.noise_dir,
             "seed": config.seed,
             "dtype": config.dtype,
             "sessions": [*sessions, session],
@@ -137,8 +200,25 @@ def write_inputs(store: RunStore, config: RunConfig, inputs: Inputs, command: Se
     )
 
 
+def copy_manifest(source: Path, target: Path, sha256: str) -> None:
+    """A copy of the manifest beside the records, atomically.
+
+    Raises:
+        OtherSettingsError: if it is no longer the one that was read.
+    """
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+        if provenance.file_sha256(temporary) != sha256:
+            raise OtherSettingsError(f"{source} changed while the run began")
+
+
 def write_records(
-    store: RunStore, inputs: Inputs, tasks: Sequence[Task], nulls: Sequence[NullTask], outcomes: Outcomes
+    store: RunStore,
+    inputs: Inputs,
+    shards: Sequence[ListenTask],
+    tasks: Sequence[Task],
+    nulls: Sequence[NullTask],
+    outcomes: Outcomes,
 ) -> dict[str, int]:
     """Merges the finished parts into records/*.parquet; returns rows by table."""
     stamp = {
@@ -146,9 +226,9 @@ def write_records(
         "models": store.settings["models"],
         "seed": store.settings["seed"],
     }
-    counts = store.merge([task.id for task in tasks if task.id in outcomes.parts], stamp)
+    counts = store.merge([task.id for task in [*shards, *tasks] if task.id in outcomes.parts], stamp)
     counts["nulls"] = gather_nulls(store, inputs, [null for null in nulls if null.id in outcomes.parts], stamp)
-    rows = [_task_row(task, outcomes) for task in tasks]
+    rows = [_task_row(task, outcomes) for task in [*shards, *tasks]]
     write_table(store.records / "tasks.parquet", pa.Table.from_pylist(rows, schema=_TASKS), stamp)
     return counts
 
@@ -163,7 +243,7 @@ def write_log(store: RunStore, inputs: Inputs, outcomes: Outcomes) -> list[dict[
 
 
 def write_timings(
-    store: RunStore, watch: Stopwatch, tasks: Sequence[Task | NullTask], outcomes: Outcomes, pool: WorkerPool
+    store: RunStore, watch: Stopwatch, tasks: Sequence[AnyTask], outcomes: Outcomes, pool: WorkerPool
 ) -> None:
     """Writes timings.json: wall seconds by stage of this session, worker seconds by model and state, peak memory.
 
@@ -175,8 +255,7 @@ def write_timings(
     for task in tasks:
         part = outcomes.parts.get(task.id)
         if part is not None:
-            kind = task.state if isinstance(task, Task) else "nulls"
-            entry = by_kind.setdefault(f"{task.model} {kind}", {"tasks": 0, "seconds": 0.0})
+            entry = by_kind.setdefault(f"{task.model} {kind_of(task)}", {"tasks": 0, "seconds": 0.0})
             entry["tasks"] += 1
             entry["seconds"] += part.seconds
     write_json(
@@ -191,19 +270,18 @@ def write_timings(
     )
 
 
-def _task_row(task: Task, outcomes: Outcomes) -> dict[str, Any]:
+def _task_row(task: ListenTask | Task, outcomes: Outcomes) -> dict[str, Any]:
     part = outcomes.parts.get(task.id)
-    bad = outcomes.quarantine.get(task.id) or {}
-    wrong = outcomes.failures.get(task.id) or {}
+    code, detail = outcomes.reason(task)
     return {
         "id": task.id,
         "model": task.model,
-        "clip": task.clip,
-        "condition": task.condition,
-        "state": task.state,
+        "clip": task.clip if isinstance(task, Task) else None,
+        "condition": task.condition if isinstance(task, Task) else None,
+        "state": kind_of(task),
         "status": outcomes.status(task),
-        "code": bad.get("code") or wrong.get("code") or wrong.get("type"),
-        "detail": bad.get("detail") or wrong.get("message"),
+        "code": code,
+        "detail": detail,
         "seconds": None if part is None else part.seconds,
         "peak_rss_bytes": None if part is None else part.peak_rss_bytes,
     }

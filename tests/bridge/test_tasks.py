@@ -6,10 +6,19 @@ import re
 
 import pytest
 
-from bridge.running.config import RunConfig, make_config
-from bridge.running.tasks import NullTask, Task, make_tasks, working_order
+from bridge.running.config import CONDITIONS, RunConfig, make_config
+from bridge.running.tasks import (
+    SHARD_SAMPLES,
+    ListenTask,
+    NullTask,
+    Task,
+    costly_conditions,
+    make_shards,
+    make_tasks,
+    working_order,
+)
 
-CLIPS = [f"clip-{n:02d}" for n in range(14)]
+CLIPS = {f"clip-{n:02d}": CONDITIONS for n in range(14)}
 
 
 def test_default_measures_position_everywhere_and_sequence_on_twelve_clips_clean_and_noisy() -> None:
@@ -17,7 +26,9 @@ def test_default_measures_position_everywhere_and_sequence_on_twelve_clips_clean
     position = [task for task in tasks if task.state == "position"]
     sequence = [task for task in tasks if task.state == "sequence"]
     assert len(position) == 2 * 14 * 4
-    assert {(t.clip, t.condition) for t in sequence} == {(c, s) for c in CLIPS[:12] for s in ("clean", "noise")}
+    assert {(t.clip, t.condition) for t in sequence} == {
+        (c, s) for c in list(CLIPS)[:12] for s in ("clean", "noise")
+    }
     assert len(sequence) == 2 * 12 * 2
     assert len(set(tasks)) == len(tasks)
 
@@ -35,9 +46,57 @@ def test_states_are_limited_to_those_asked_for(states: str, expected: int) -> No
 
 
 def test_more_clips_append_tasks_and_change_no_id() -> None:
-    few = {task.id for task in make_tasks(["a"], CLIPS[:5], RunConfig())}
+    five = dict(list(CLIPS.items())[:5])
+    few = {task.id for task in make_tasks(["a"], five, RunConfig())}
     many = {task.id for task in make_tasks(["a"], CLIPS, RunConfig())}
     assert few < many
+
+
+def test_position_may_be_limited_to_the_first_clips_and_full_overrules_it() -> None:
+    tasks = make_tasks(["a"], CLIPS, make_config(None, {"states": "position", "position_clips": 3}))
+    assert {task.clip for task in tasks} == {"clip-00", "clip-01", "clip-02"} and len(tasks) == 3 * 4
+    assert make_tasks(["a"], CLIPS, make_config(None, {"position_clips": 0, "sequence_clips": 0})) == []
+    assert len(make_tasks(["a"], CLIPS, make_config(None, {"position_clips": 0, "full": True}))) == 14 * 4 * 2
+
+
+def test_without_states_nothing_is_differentiated() -> None:
+    assert make_tasks(["a"], CLIPS, make_config(None, {"states": "none", "full": True})) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "costly"),
+    [
+        (CONDITIONS, ("clean", "noise")),
+        (("clean", "mix", "noise:snr_db=10"), ("clean", "mix")),
+        (("clean", "stretch"), ("clean", "stretch")),
+        (("mix",), ("mix",)),
+        (("clean",), ("clean",)),
+    ],
+)
+def test_costly_states_are_measured_clean_and_under_noise_or_the_first_stress(
+    labels: tuple[str, ...], costly: tuple[str, ...]
+) -> None:
+    assert costly_conditions(labels) == costly
+
+
+def test_shards_hold_every_sample_once_and_whole_clips() -> None:
+    ladder = {f"c{n:03d}": [f"noise:snr_db={m}" for m in range(1 + n % 7)] for n in range(100)}
+    shards = make_shards(["b", "a"], ladder)
+    for model in ("a", "b"):
+        samples = [sample for shard in shards if shard.model == model for sample in shard.samples]
+        assert samples == [(clip, label) for clip, labels in ladder.items() for label in labels]
+        mine = [shard.samples for shard in shards if shard.model == model]
+        homes = [{clip for clip, _ in shard} for shard in mine]
+        assert sum(map(len, homes)) == len(set().union(*homes)) == 100
+        assert all(SHARD_SAMPLES - 7 < len(shard) <= SHARD_SAMPLES for shard in mine[:-1])
+    assert [shard.number for shard in shards if shard.model == "a"] == list(range(len(shards) // 2))
+    assert len({shard.id for shard in shards}) == len(shards)
+    assert sorted(shard.id for shard in shards if shard.model == "a") == [s.id for s in shards if s.model == "a"]
+
+
+def test_a_clip_of_more_conditions_than_a_shard_has_one_of_its_own() -> None:
+    (first, second) = make_shards(["a"], {"c": [f"noise:snr_db={n}" for n in range(50)], "d": ["clean"]})
+    assert (len(first.samples), len(second.samples)) == (50, 1)
 
 
 def test_order_is_model_clip_condition_state() -> None:
@@ -65,7 +124,8 @@ def test_working_order_keeps_models_together_and_long_tasks_first() -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a b/c", "", ".", "x" * 300, "é" * 90, "-rf"])
 def test_ids_are_safe_names_of_directories(name: str) -> None:
-    for identity in (Task(name, name, "clean", "position").id, NullTask(name, 0).id):
+    made = (Task(name, name, name, "position"), NullTask(name, 0), ListenTask(name, 12345, ((name, name),)))
+    for identity in (task.id for task in made):
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", identity)
         assert len(identity) < 200
 
