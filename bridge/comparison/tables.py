@@ -77,6 +77,10 @@ QUANTITIES = {
 def clip_quantities(layers: pd.DataFrame, comparison: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
     """One row a model x clip x condition x state with the numbers of QUANTITIES."""
     keys = ["model", "clip", "condition", "state"]
+    columns = ["wer", "truncated", "avg_logprob", "compression_ratio"]
+    if comparison.empty:  # a run that only listened
+        measured = ["norm", "sigma2", "share", "observed", "n_tokens", *QUANTITIES]
+        return pd.DataFrame(columns=list(dict.fromkeys([*keys, *measured, *columns])))
     later = layers[layers["layer"] >= 2].assign(log_sigma=lambda rows: np.log(rows["sigma"].where(rows["sigma"] > 0)))
     means = later.groupby(keys)[["log_sigma", "bulk_gap", "alignment", "gain"]].mean().reset_index()
     table = comparison[
@@ -84,7 +88,6 @@ def clip_quantities(layers: pd.DataFrame, comparison: pd.DataFrame, clips: pd.Da
     ].merge(means, on=keys, how="left")
     norm = table["norm"].where(table["norm"] > 0)
     table["log_norm"], table["ratio"] = np.log(norm), table["sigma2"] / norm
-    columns = ["wer", "truncated", "avg_logprob", "compression_ratio"]
     return table.merge(clips[[*keys[:3], *columns]], on=keys[:3], how="left")
 
 
@@ -182,6 +185,7 @@ def paper_table(pooled: Pooled, *, length: str = "matched", k: int = 50, kept: s
         ours = pooled.summary[(pooled.summary["length"] == length) & (pooled.summary["k"] == k)]
         ours = ours[ours["kept"] == kept]
         columns = ["component", "model", "stress", "n_clips", "n_pairs", "n_layers", "reason"]
+        columns += ["power_law_clean", "rows"]
         columns += [str(name) for name in ours if str(name).startswith("d_")]
         records += [
             {"source": "ours", **{str(key): one for key, one in row.items()}}
