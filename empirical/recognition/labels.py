@@ -20,10 +20,12 @@ without a language model (`empirical.recognition.relatedness`). The others' thre
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import empirical.stress as stress
 from empirical.recognition.loops import Loop, compression_ratio, made_up_by_looping
 from empirical.recognition.phrases import PhraseList
 from empirical.recognition.relatedness import Relatedness, relatedness
@@ -40,9 +42,6 @@ LABELS = (
     "truncated",
 )
 """Names of the labels, in the order of tables."""
-
-NON_SPEECH = ("silence", "non_speech")
-"""Conditions that put other sound, or none, in the place of the utterance."""
 
 MEASURES = ("insertion_rate", "loop_period", "loop_repeats", "loop_words", "phrases", "relatedness")
 """Names of the numbers behind the labels, as `Labels.columns` has them."""
@@ -98,10 +97,11 @@ class Heard:
     """What a record says of one transcript.
 
     Attributes:
-        reference: what was said; None where it is not known, empty where it is known that nothing was.
+        reference: what was said; None where it is not known, empty where it is known that nothing was. Under a
+            condition that leaves nothing of the utterance it is taken as empty, whatever stands here.
         transcript: what the model wrote, special tokens removed.
         avg_logprob: mean log-probability (natural) of its tokens; NaN where it was not recorded.
-        condition: name of the stress.
+        condition: label of the stress, in the grammar of `empirical.stress`; others are taken to leave the speech.
         truncated: the audio was longer than the model's window.
     """
 
@@ -162,19 +162,21 @@ def label(heard: Heard, rules: Rules) -> Labels:
         heard: the record.
         rules: thresholds; `rules.unrelated` from a calibration on other clips of the same model.
     """
-    errors = word_errors(heard.reference, heard.transcript, rules.spellings)
+    reference = "" if leaves_no_speech(heard.condition) else heard.reference
+    errors = word_errors(reference, heard.transcript, rules.spellings)
     wrote = normalise(heard.transcript, rules.spellings)
-    loop = made_up_by_looping(heard.transcript, heard.reference, least_repeats=rules.loop_repeats)
+    loop = made_up_by_looping(heard.transcript, reference, least_repeats=rules.loop_repeats)
     ratio = compression_ratio(heard.transcript)
-    phrases = () if rules.phrases is None else tuple(rules.phrases.found(heard.transcript, heard.reference))
+    phrases = () if rules.phrases is None else tuple(rules.phrases.found(heard.transcript, reference))
     scored = errors.reason == "ok"
-    said = normalise(heard.reference, rules.spellings) if scored and heard.reference is not None else ""
+    said = normalise(reference, rules.spellings) if scored and reference is not None else ""
     found = Labels(
         wer_above_half=errors.wer > rules.wer if scored else None,
         insertion_heavy=errors.insertion_rate > rules.insertion_rate if scored else None,
         looping=loop.extra >= rules.loop_words or ratio > rules.compression_ratio,
         hallucination_phrase=None if rules.phrases is None else bool(phrases),
-        text_on_non_speech=bool(wrote) if _no_speech(heard, errors) else None,
+        # Of a clip with words the label asks nothing.
+        text_on_non_speech=bool(wrote) if errors.reason == "empty_reference" else None,
         fluent_unrelated=None,
         truncated=heard.truncated,
         errors=errors,
@@ -203,6 +205,16 @@ def judge_unrelated(labels: Labels, heard: Heard, rules: Rules) -> Labels:
     return replace(labels, fluent_unrelated=fluent and labels.relatedness.score <= rules.unrelated)
 
 
-def _no_speech(heard: Heard, errors: WordErrors) -> bool:
-    """Whether it is known that nothing was said; of a clip with words the label asks nothing."""
-    return errors.reason == "empty_reference" or heard.condition in NON_SPEECH
+@functools.lru_cache(maxsize=256)
+def leaves_no_speech(condition: str) -> bool:
+    """Whether the condition puts other sound, or none, in the place of the utterance.
+
+    False of a label that is none of ours, which a table from elsewhere may hold.
+    """
+    removes = getattr(stress, "removes_speech", None)
+    if removes is None:
+        return condition in ("silence", "non_speech")
+    try:
+        return removes(condition)
+    except stress.StressError:
+        return False

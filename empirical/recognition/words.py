@@ -90,7 +90,7 @@ def normalise(text: str, spellings: Spellings = NO_SPELLINGS) -> str:
 
     It is not a projection: normalising twice may change digits once more, so texts are kept as they were written.
     """
-    return " ".join(_normaliser(spellings)(text).split())
+    return _normalised(text, spellings)
 
 
 def normaliser_identity(spellings: Spellings = NO_SPELLINGS) -> dict[str, str]:
@@ -127,6 +127,13 @@ def load_spellings(path: str | Path) -> Spellings:
     if not isinstance(found, Mapping) or not all(isinstance(word, str) for word in found.values()):
         raise ValueError(f"spellings must be a JSON object from word to word; got {type(found).__name__} in {path}")
     return Spellings(tuple(sorted(found.items())), path.name)
+
+
+# A reference is asked for under every condition, a transcript by its scores and by its labels: nearly all the time of
+# labelling went into normalising them again.
+@functools.lru_cache(maxsize=2**12)
+def _normalised(text: str, spellings: Spellings) -> str:
+    return " ".join(_normaliser(spellings)(text).split())
 
 
 @functools.lru_cache(maxsize=8)
