@@ -18,6 +18,7 @@ from empirical.analysis import analyze
 from empirical.checkpoints.checkpoint import load_checkpoint
 from empirical.checkpoints.device import DeviceError, resolve_device
 from empirical.speech.clips import Clip
+from empirical.speech.samples import Sample
 from empirical.task import measure_task
 from tests.helpers.tiny_whisper import write_tiny_whisper
 
@@ -75,7 +76,7 @@ def test_every_tensor_is_made_on_a_named_device(directory: Path, tmp_path: Path,
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(16_000), 16_000)
     checkpoint = load_checkpoint(directory)
     with Watched() as watched:
-        measure_task(checkpoint, Clip("a", path, None, None), "clean", state, k=2)
+        measure_task(checkpoint, Sample(Clip("a", path, None, None), "clean", 0), state, k=2)
     assert watched.homeless == set()
 
 

@@ -18,6 +18,7 @@ from empirical.jacobians.measurement import State
 from empirical.jacobians.operators import OutOfMemoryError
 from empirical.recognition.transcribe import PROMPT_ROOM
 from empirical.speech.clips import Clip
+from empirical.speech.samples import Sample
 from empirical.task import chain_of, measure_state, measure_task
 from tests.helpers.tiny_whisper import write_tiny_whisper
 
@@ -38,7 +39,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 def along(checkpoint: Checkpoint, clip: Clip, tokens: int) -> Prepared:
     """The clip, to be measured along its first tokens, or along them and repetitions of the last one."""
-    prepared = prepare(checkpoint, clip, "clean")
+    prepared = prepare(checkpoint, Sample(clip, "clean", 0))
     own = prepared.tokens
     return dataclasses.replace(prepared, tokens=(own + own[-1:] * tokens)[:tokens])
 
@@ -67,13 +68,13 @@ def test_one_token_too_many_is_refused(checkpoint: Checkpoint, clip: Clip):
 
 def test_the_frame_is_in_the_middle_of_the_clips_own_audio(checkpoint: Checkpoint, clip: Clip, tmp_path: Path):
     frames = checkpoint.model.config.max_source_positions  # 2 s of window; the clip has 1 s
-    assert prepare(checkpoint, clip, "clean").frame == frames // 4
+    assert prepare(checkpoint, Sample(clip, "clean", 0)).frame == frames // 4
     short, long = tmp_path / "short.wav", tmp_path / "long.wav"
     noise = 0.1 * np.random.default_rng(1).standard_normal(80_000)
     soundfile.write(short, noise[:400], 16_000)  # two frames begin in it
     soundfile.write(long, noise, 16_000)  # longer than the window
-    assert prepare(checkpoint, Clip("s", short, None, None), "clean").frame == 1
-    assert prepare(checkpoint, Clip("l", long, None, None), "clean").frame == frames // 2
+    assert prepare(checkpoint, Sample(Clip("s", short, None, None), "clean", 0)).frame == 1
+    assert prepare(checkpoint, Sample(Clip("l", long, None, None), "clean", 0)).frame == frames // 2
 
 
 def test_both_states_of_the_encoder_are_measured(checkpoint: Checkpoint, clip: Clip):
@@ -91,10 +92,10 @@ def test_both_states_of_the_encoder_are_measured(checkpoint: Checkpoint, clip: C
 
 def test_no_memory_for_one_vector_is_one_error_with_a_code(checkpoint: Checkpoint, clip: Clip):
     with pytest.raises(OutOfMemoryError, match="no memory for one direction"):
-        measure_task(checkpoint, clip, "clean", "position", k=2, memory_bytes=1)
+        measure_task(checkpoint, Sample(clip, "clean", 0), "position", k=2, memory_bytes=1)
     said = "t1 needs more memory than a worker has: no memory for one direction"
     with pytest.raises(TaskMemoryError, match=said) as caught, _memory_named("t1"):
-        measure_task(checkpoint, clip, "clean", "position", k=2, memory_bytes=1)
+        measure_task(checkpoint, Sample(clip, "clean", 0), "position", k=2, memory_bytes=1)
     assert caught.value.code == "out_of_memory"
     with pytest.raises(ZeroDivisionError), _memory_named("t1"):
         raise ZeroDivisionError
@@ -102,8 +103,8 @@ def test_no_memory_for_one_vector_is_one_error_with_a_code(checkpoint: Checkpoin
 
 def test_little_memory_is_recorded(checkpoint: Checkpoint, clip: Clip):
     vector = 4 * checkpoint.model.config.max_source_positions * checkpoint.model.config.d_model
-    scarce = measure_task(checkpoint, clip, "clean", "sequence", k=2, memory_bytes=9 * vector)
-    plenty = measure_task(checkpoint, clip, "clean", "sequence", k=2)
+    scarce = measure_task(checkpoint, Sample(clip, "clean", 0), "sequence", k=2, memory_bytes=9 * vector)
+    plenty = measure_task(checkpoint, Sample(clip, "clean", 0), "sequence", k=2)
     assert max(row["refusals"] for row in scarce.layers) > 0 == max(row["refusals"] for row in plenty.layers)
     for one, two in zip(scarce.layers, plenty.layers, strict=True):
         assert np.allclose(one["context_s"], two["context_s"], rtol=2e-3)  # residuals of 1e-3 each
