@@ -8,7 +8,7 @@ the Jacobian's. An AUROC below 1/2 says that it goes the other way; no direction
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,6 +45,9 @@ CIRCULAR = {
 }
 """Detectors that a label's own rule reads: their AUROC for it says nothing."""
 
+KINDS = ("confidence", "length", "spectral")
+"""Kinds of detector: a number of the clip that a decoder knows anyway, its tokens, and what the paper looks at."""
+
 MEAN_OF_LAYERS = 0
 """In the column `layer`: the mean over layers, in standard scores of each layer, of an activations' proxy."""
 
@@ -66,24 +69,73 @@ class Detector:
     scores: pd.Series
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One label's answers among rows of one model.
+
+    Attributes:
+        keys: model, scope and label.
+        places: (m,) rows of the model's table.
+        truth: (m,) bool, the answers.
+    """
+
+    keys: dict[str, str]
+    places: NDArray[np.intp]
+    truth: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Board:
+    """One model's rows with every detector's score, so that none need be looked up again for each label.
+
+    Attributes:
+        names: (n,) clip of each row.
+        codes: (n,) the clips numbered.
+        scores: (n, detectors) float64, NaN where a row has none.
+        targets: the labels that vary.
+    """
+
+    names: NDArray[Any]
+    codes: NDArray[np.intp]
+    scores: NDArray[np.float64]
+    targets: list[_Target]
+
+    def told(
+        self, target: _Target, detector: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp], NDArray[np.bool_]]:
+        """Scores, answers and clips of the rows that have a finite score; and which of the target's rows these are."""
+        values = self.scores[target.places, detector]
+        kept = np.isfinite(values)
+        return values[kept], target.truth[kept], self.codes[target.places][kept], kept
+
+    def within(self, target: _Target, half: frozenset[str]) -> _Target:
+        """The target's rows whose clip is in this half."""
+        kept = np.isin(self.names[target.places].astype(str), sorted(half))
+        return replace(target, places=target.places[kept], truth=target.truth[kept])
+
+
 def find_detectors(clips: pd.DataFrame, activations: pd.DataFrame, layers: pd.DataFrame) -> list[Detector]:
-    """All detectors that the tables have; columns that old records lack are left out."""
+    """All detectors that the tables have; columns that old records lack are left out, and of a table without rows all.
+
+    A run that only listened has no layers, and so no detector of the Jacobian.
+    """
     found = [
         Detector(name, "clip", None, sign * clips.set_index(KEYS)[name].astype(float))
         for name, sign in CONFIDENCE.items()
         if name in clips
     ]
     for name, sign in PROXIES.items():
-        if name not in activations:
+        if name not in activations or activations.empty:
             continue
         for component, rows in activations.groupby("component", sort=False):
-            wide = sign * rows.pivot_table(index=KEYS, columns="layer", values=name, dropna=False).astype(float)
+            values = rows.set_index([*KEYS, "layer"])[name]
+            wide = sign * values[~values.index.duplicated()].unstack("layer").astype(float)
             by_model = wide.groupby(level="model")
             standard = (wide - by_model.transform("mean")) / by_model.transform("std")
             # Models differ in depth: a layer that a model has not is missing in all its rows, and is no reason for NaN.
             found.append(Detector(name, str(component), MEAN_OF_LAYERS, standard.mean(axis=1)))
             found += [Detector(name, str(component), int(str(layer)), wide[layer]) for layer in wide]
-    for state, rows in layers.groupby("state", sort=False):
+    for state, rows in layers.groupby("state", sort=False) if len(layers) else ():
         last = rows[rows["layer"] == rows["layers"]].set_index(KEYS)
         middle = rows.groupby(KEYS, sort=False)[[name for name in JACOBIAN if name in rows]].median()
         for name, sign in JACOBIAN.items():
@@ -121,24 +173,31 @@ def baseline(
     """
     records = []
     found = find_detectors(clips, activations, layers)
-    confidence = next((one.scores for one in found if one.name == "avg_logprob"), pd.Series(dtype=float))
-    for keys, flag in _targets(clips, labels, scopes):
-        beside = confidence.reindex(flag.index)
-        for detector in found:
-            scores, truth, clip = _aligned(detector.scores, flag)
-            if not truth.any() or truth.all():
-                continue
-            same = np.isfinite(detector.scores.reindex(flag.index).to_numpy(dtype=np.float64))
-            interval = clustered_auroc(scores, truth, clip)
-            records.append(
-                keys
-                | {"detector": detector.name, "part": detector.part, "layer": detector.layer}
-                | {"auroc": interval.effect, "low": interval.low, "high": interval.high}
-                | {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
-                | {"clips": interval.n, "code": interval.code}
-                | {"circular": detector.name in CIRCULAR.get(keys["label"], ())}
-                | {"auroc_avg_logprob": _auroc(beside[same], flag[same])}
-            )
+    confidence = next((index for index, one in enumerate(found) if one.name == "avg_logprob"), None)
+    for board in _boards(clips, found, labels, scopes):
+        for target in board.targets:
+            # Detectors of one table miss the same rows: what log-probability does on these is asked once.
+            beside: dict[bytes, float] = {}
+            for index, detector in enumerate(found):
+                scores, truth, clip, same = board.told(target, index)
+                if not truth.any() or truth.all():
+                    continue
+                if (key := same.tobytes()) not in beside:
+                    beside[key] = math.nan
+                    if confidence is not None:
+                        own = board.scores[target.places[same], confidence]
+                        known = np.isfinite(own)
+                        beside[key] = auroc(own[known], target.truth[same][known].astype(np.float64))
+                interval = clustered_auroc(scores, truth, clip)
+                records.append(
+                    target.keys
+                    | {"detector": detector.name, "part": detector.part, "layer": detector.layer}
+                    | {"auroc": interval.effect, "low": interval.low, "high": interval.high}
+                    | {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
+                    | {"clips": interval.n, "code": interval.code}
+                    | {"circular": detector.name in CIRCULAR.get(target.keys["label"], ())}
+                    | {"auroc_avg_logprob": beside[key]}
+                )
     table = pd.DataFrame.from_records(records)
     return table.astype({"layer": "Int64"}) if len(table) else table
 
@@ -159,34 +218,33 @@ def best_of_each_kind(
     left out. The halves are `empirical.recognition.relatedness.halves`.
 
     Returns:
-        model, scope, label, kind ("confidence", "length", "spectral": of activations or of Jacobians), detector, part,
-        layer, chosen_auroc (first half), auroc, low, high, clips and code (second half). A kind without a value in the
-        first half has no row.
+        model, scope, label, kind (of `KINDS`), detector, part, layer, chosen_auroc (first half), auroc, low, high,
+        clips, positives, negatives and code (second half). A kind without a value in the first half has no row.
     """
     records = []
     found = find_detectors(clips, activations, layers)
-    kinds = {
-        "confidence": [one for one in found if one.part == "clip" and one.name not in LENGTH],
-        "length": [one for one in found if one.part == "clip" and one.name in LENGTH],
-        "spectral": [one for one in found if one.part != "clip"],
-    }
-    for keys, flag in _targets(clips, labels, scopes):
-        first, second = halves(map(str, flag.index.get_level_values("clip")), seed)
-        sides = [flag[flag.index.get_level_values("clip").astype(str).isin(half)] for half in (first, second)]
-        for kind, members in kinds.items():
-            members = [one for one in members if one.name not in CIRCULAR.get(keys["label"], ())]
-            values = [_auroc(one.scores, sides[0]) for one in members]
-            if not any(map(math.isfinite, values)):
-                continue
-            best = members[int(np.nanargmax(values))]
-            tested = clustered_auroc(*_aligned(best.scores, sides[1]))
-            records.append(
-                keys
-                | {"kind": kind, "detector": best.name, "part": best.part, "layer": best.layer}
-                | {"chosen_auroc": float(np.nanmax(values))}
-                | {"auroc": tested.effect, "low": tested.low, "high": tested.high, "clips": tested.n}
-                | {"code": tested.code}
-            )
+    for board in _boards(clips, found, labels, scopes):
+        for target in board.targets:
+            chosen, tested = (board.within(target, half) for half in halves(map(str, board.names[target.places]), seed))
+            for kind in KINDS:
+                members = [
+                    index
+                    for index, one in enumerate(found)
+                    if kind_of(one.name, one.part) == kind and one.name not in CIRCULAR.get(target.keys["label"], ())
+                ]
+                values = [_auroc(*board.told(chosen, index)[:2]) for index in members]
+                if not any(map(math.isfinite, values)):
+                    continue
+                place = members[int(np.nanargmax(values))]
+                best, interval = found[place], clustered_auroc(*board.told(tested, place)[:3])
+                records.append(
+                    target.keys
+                    | {"kind": kind, "detector": best.name, "part": best.part, "layer": best.layer}
+                    | {"chosen_auroc": float(np.nanmax(values))}
+                    | {"auroc": interval.effect, "low": interval.low, "high": interval.high, "clips": interval.n}
+                    | {"positives": int(tested.truth.sum()), "negatives": int((~tested.truth).sum())}
+                    | {"code": interval.code}
+                )
     table = pd.DataFrame.from_records(records)
     return table.astype({"layer": "Int64"}) if len(table) else table
 
@@ -212,7 +270,10 @@ def clustered_auroc(
     """
     labels = np.asarray(labels, dtype=bool)
     positives, negatives = int(labels.sum()), int((~labels).sum())
-    names, codes = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
+    clusters = np.asarray(clusters)
+    if not np.issubdtype(clusters.dtype, np.integer):
+        clusters = clusters.astype(str)
+    names, codes = np.unique(clusters, return_inverse=True)
     blank = Interval(math.nan, math.nan, math.nan, len(names), level, "no_data")
     if not positives or not negatives:
         return blank
@@ -244,35 +305,56 @@ def clustered_auroc(
     return replace(found, low=_expit(centre - reach), high=_expit(centre + reach))
 
 
-def _targets(
-    clips: pd.DataFrame, labels: Sequence[str], scopes: Sequence[str]
-) -> list[tuple[dict[str, str], pd.Series]]:
-    """Each label's answers by model and scope, indexed by KEYS, rows without an answer left out."""
+def kind_of(detector: str, part: str) -> str:
+    """Which of `KINDS` a detector is of, from its name and part."""
+    if part != "clip":
+        return "spectral"
+    return "length" if detector in LENGTH else "confidence"
+
+
+def _boards(
+    clips: pd.DataFrame, found: Sequence[Detector], labels: Sequence[str], scopes: Sequence[str]
+) -> Iterator[_Board]:
+    """Each model's rows with all scores, one model at a time: they are the largest thing held here."""
     if missing := [name for name in labels if name not in clips]:
         raise ValueError(f"clips must be labelled; missing: {', '.join(missing)}")
-    targets = []
     for model, rows in clips.groupby("model", sort=False):
-        for scope in scopes:
-            for name in labels:
-                kept = rows if scope == "all" else rows[rows["condition"] != CLEAN]
-                if name != "truncated":
-                    kept = kept[~kept["truncated"].to_numpy(dtype=bool)]
-                flag = kept.set_index(KEYS)[name].astype("boolean").dropna().astype(bool)
-                if flag.any() and not flag.all():
-                    targets.append(({"model": str(model), "scope": scope, "label": name}, flag))
+        index = pd.MultiIndex.from_frame(rows[KEYS])
+        scores = np.full((len(rows), len(found)), np.nan)
+        places: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        before = None
+        for column, detector in enumerate(found):
+            if detector.scores.index is not before:  # layers of one table have one index
+                before = detector.scores.index
+                places = before.get_indexer(index)
+            scores[places >= 0, column] = detector.scores.to_numpy(dtype=np.float64)[places[places >= 0]]
+        codes, _ = pd.factorize(rows["clip"])
+        targets = _targets(rows, labels, scopes)
+        yield _Board(
+            rows["clip"].to_numpy(),
+            codes,
+            scores,
+            [replace(one, keys={"model": str(model)} | one.keys) for one in targets],
+        )
+
+
+def _targets(rows: pd.DataFrame, labels: Sequence[str], scopes: Sequence[str]) -> list[_Target]:
+    """Each label's answers among one model's rows by scope, rows without an answer left out."""
+    targets = []
+    cut = rows["truncated"].to_numpy(dtype=bool)
+    stressed = (rows["condition"] != CLEAN).to_numpy(dtype=bool)
+    for scope in scopes:
+        for name in labels:
+            flag = rows[name].astype("boolean")
+            kept = flag.notna().to_numpy(dtype=bool) & (stressed | (scope == "all")) & ((name == "truncated") | ~cut)
+            truth = flag.fillna(False).to_numpy(dtype=bool)[kept]
+            if truth.any() and not truth.all():
+                targets.append(_Target({"scope": scope, "label": name}, np.flatnonzero(kept), truth))
     return targets
 
 
-def _aligned(scores: pd.Series, flag: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[Any]]:
-    """Scores, answers and clips of the rows that have a finite score."""
-    values = scores.reindex(flag.index).to_numpy(dtype=np.float64)
-    kept = np.isfinite(values)
-    return values[kept], flag.to_numpy(dtype=bool)[kept], flag.index.get_level_values("clip").to_numpy()[kept]
-
-
-def _auroc(scores: pd.Series, flag: pd.Series) -> float:
-    values, truth, _ = _aligned(scores, flag)
-    return auroc(values, truth.astype(np.float64))
+def _auroc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+    return auroc(scores, truth.astype(np.float64))
 
 
 def _placements(scores: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

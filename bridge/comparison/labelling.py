@@ -7,13 +7,14 @@ The paper keeps what has WER > 0.5 and calls it hallucination. Here that filter 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bridge.comparison.conditions import CLEAN, conditions_of
 from bridge.comparison.statistics import LEVEL, MIN_CLUSTERS, RESAMPLES
 from empirical.recognition.labels import LABELS, MEASURES, Heard, Rules, judge_unrelated, label
 from empirical.recognition.relatedness import Calibration, Told, calibrate, share
@@ -21,6 +22,9 @@ from empirical.recognition.relatedness import Calibration, Told, calibrate, shar
 FILTER = "wer_above_half"
 NONE_OF_THESE = "none_of_these"
 EVERYTHING = "all"
+STRESSED = "stressed"
+"""In the column `condition`: all rows of a model, and all but the clean ones (what the paper calls its Hell set)."""
+
 SCORES = ("wer", "substitutions", "deletions", "insertions", "reference_words", "compression_ratio")
 """Columns of the clips table that follow from its texts alone."""
 
@@ -92,8 +96,9 @@ def label_shares(clips: pd.DataFrame) -> pd.DataFrame:
     """How often each label holds: one row a model x condition x label, and over all conditions.
 
     Returns:
-        n (rows where the label has an answer), count, share, low, high (95 %, Wilson; over all conditions as wide as
-        the number of clips has it), unknown (rows without an answer).
+        condition (`STRESSED` and `EVERYTHING` among them), label, n (rows where the label has an answer), clips (of
+        these), count, share, low, high (95 %, Wilson; over several conditions as wide as the number of clips has it),
+        unknown (rows without an answer).
     """
     records = []
     for keys, rows in _cells(clips):
@@ -108,7 +113,7 @@ def composition(clips: pd.DataFrame) -> pd.DataFrame:
     that does not hold. `substituted`, `deleted` and `inserted` are those errors' shares of all errors of the rows.
 
     Returns:
-        label, n, count, share, low, high and unknown as `label_shares`, and those three.
+        Columns as `label_shares`, and those three.
     """
     others = [name for name in LABELS if name != FILTER]
     records = []
@@ -146,12 +151,16 @@ def agreement_of_labels(clips: pd.DataFrame, *, seed: int, resamples: int = RESA
     """
     records = []
     for model, rows in clips.groupby("model", sort=False):
+        pairs, tables = [], []
+        answers = {name: rows[name].astype("boolean") for name in LABELS}
+        codes, _ = pd.factorize(rows["clip"], sort=True)
         for first, second in itertools.combinations(LABELS, 2):
-            one, other = (rows[name].astype("boolean") for name in (first, second))
-            kept = (one.notna() & other.notna()).to_numpy(dtype=bool)
-            a, b = (side[kept].to_numpy(dtype=bool) for side in (one, other))
-            clip = rows["clip"].to_numpy()[kept]
-            kappa = _kappa_over_clips(a, b, clip, seed=seed, resamples=resamples)
+            kept = (answers[first].notna() & answers[second].notna()).to_numpy(dtype=bool)
+            a, b = (answers[name][kept].to_numpy(dtype=bool) for name in (first, second))
+            pairs.append((first, second))
+            tables.append(_counts_by_clip(a, b, codes[kept]))
+        found = _kappas(tables, seed=seed, resamples=resamples)
+        for (first, second), kappa in zip(pairs, found, strict=True):
             records.append({"model": str(model), "first": first, "second": second} | kappa)
     return pd.DataFrame.from_records(records)
 
@@ -208,20 +217,24 @@ def _absent(value: Any) -> bool:
 
 
 def _cells(clips: pd.DataFrame) -> Iterable[tuple[dict[str, str], pd.DataFrame]]:
-    """Rows by model and condition, and each model's together."""
+    """Rows by model and condition, and each model's together, without its clean ones and with them."""
     for model, rows in clips.groupby("model", sort=False):
-        for condition, some in rows.groupby("condition", sort=False):
-            yield {"model": str(model), "condition": str(condition)}, some
+        for condition in conditions_of(rows):
+            yield {"model": str(model), "condition": condition}, rows[rows["condition"] == condition]
+        stressed = rows[rows["condition"] != CLEAN]
+        if stressed["condition"].nunique() > 1:
+            yield {"model": str(model), "condition": STRESSED}, stressed
         yield {"model": str(model), "condition": EVERYTHING}, rows
 
 
 def _share_of(rows: pd.DataFrame, flag: pd.Series, name: str) -> dict[str, Any]:
     known = flag.notna().to_numpy(dtype=bool)
-    count = int(flag[known].sum())
-    found = share(count, int(known.sum()), independent=int(rows["clip"][known].nunique()) or None)
+    count, clips = int(flag[known].sum()), int(rows["clip"][known].nunique())
+    found = share(count, int(known.sum()), independent=clips or None)
     return {
         "label": name,
         "n": found.n,
+        "clips": clips,
         "count": count,
         "share": found.value,
         "low": found.low,
@@ -230,28 +243,50 @@ def _share_of(rows: pd.DataFrame, flag: pd.Series, name: str) -> dict[str, Any]:
     }
 
 
-def _kappa_over_clips(a: np.ndarray, b: np.ndarray, clip: np.ndarray, *, seed: int, resamples: int) -> dict[str, Any]:
-    cells = np.stack([a & b, a & ~b, ~a & b, ~a & ~b], axis=1).astype(np.float64)
-    names, codes = np.unique(clip.astype(str), return_inverse=True)
-    by_clip = np.zeros((len(names), 4))
-    np.add.at(by_clip, codes, cells)
-    total = by_clip.sum(axis=0)
-    value = float(cohen_kappa(total))
-    low = high = float("nan")
-    if not np.isfinite(value):
-        code = "constant"
-    elif len(names) < MIN_CLUSTERS:
-        code = "too_few_clusters"
-    else:
+def _counts_by_clip(a: np.ndarray, b: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """(clips, 4): rows of each clip where both hold, the first only, the second only, neither."""
+    _, codes = np.unique(codes, return_inverse=True)
+    cells = 2 * ~a + ~b
+    return np.bincount(4 * codes + cells, minlength=4 * (int(codes.max(initial=-1)) + 1)).reshape(-1, 4).astype(float)
+
+
+def _kappas(tables: Sequence[np.ndarray], *, seed: int, resamples: int) -> list[dict[str, Any]]:
+    """Kappa of each table of `_counts_by_clip`, with its interval.
+
+    All tables of as many clips share their draws, which are made in batches: of 5,559 clips and 2,000 resamples the
+    weights alone would be 90 MB, and the drawing of them takes longer than all else.
+    """
+    values = [float(cohen_kappa(by_clip.sum(axis=0))) for by_clip in tables]
+    drawn: dict[int, np.ndarray] = {}
+    usable = [i for i, one in enumerate(tables) if np.isfinite(values[i]) and len(one) >= MIN_CLUSTERS]
+    for size in sorted({len(tables[index]) for index in usable}):
+        members = [index for index in usable if len(tables[index]) == size]
+        side = np.concatenate([tables[index] for index in members], axis=1)
         rng = np.random.default_rng(seed)
-        weights = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=resamples)
-        draws = cohen_kappa(weights @ by_clip)
-        finite = draws[np.isfinite(draws)]
-        code = "ok" if len(finite) >= 0.95 * resamples else "undefined"
-        if code == "ok":
-            low, high = map(float, np.quantile(finite, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0]))
-    counts = dict(zip(("both", "first_only", "second_only", "neither"), map(int, total), strict=True))
-    return {"n": len(a), "clips": len(names)} | counts | {"kappa": value, "low": low, "high": high, "code": code}
+        step = max(1, 2**20 // size)
+        sums = [
+            rng.multinomial(size, np.full(size, 1.0 / size), size=min(step, resamples - start)) @ side
+            for start in range(0, resamples, step)
+        ]
+        kappas = cohen_kappa(np.concatenate(sums).reshape(resamples, len(members), 4))
+        drawn |= {index: kappas[:, place] for place, index in enumerate(members)}
+    records = []
+    for index, (by_clip, value) in enumerate(zip(tables, values, strict=True)):
+        low = high = float("nan")
+        code = "constant" if not np.isfinite(value) else "too_few_clusters"
+        if index in drawn:
+            finite = drawn[index][np.isfinite(drawn[index])]
+            code = "ok" if len(finite) >= 0.95 * resamples else "undefined"
+            if code == "ok":
+                low, high = map(float, np.quantile(finite, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0]))
+        total = by_clip.sum(axis=0)
+        counts = dict(zip(("both", "first_only", "second_only", "neither"), map(int, total), strict=True))
+        records.append(
+            {"n": int(total.sum()), "clips": len(by_clip)}
+            | counts
+            | {"kappa": value, "low": low, "high": high, "code": code}
+        )
+    return records
 
 
 def _json(value: Any) -> Any:
