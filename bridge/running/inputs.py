@@ -169,7 +169,7 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
     usable, refused = _gate(pool, wanted, config)
     quarantine = [{**bad, "stage": "scan"} for bad in listed["rejected"]] + refused
     if recorded is not None:
-        last = usable[config.limit - 1].name if config.limit is not None and len(usable) > config.limit else None
+        last = usable[config.limit - 1].name if config.limit is not None and len(usable) >= config.limit else None
         quarantine += [bad for bad in recorded["refused"] if last is None or bad["utterance"] <= last]
     if not usable:
         where = "the bundled clips" if config.audio is None else config.audio

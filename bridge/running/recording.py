@@ -44,7 +44,8 @@ class Outcomes:
 
     Attributes:
         parts: heard or measured.
-        refused: why a sample could not be heard, by model, clip and condition: type, code, detail, stage.
+        refused: why a sample could not be heard, by model, clip and condition: type, code, detail, stage, and the
+            key under which it is filed.
         quarantine: of a sample that cannot be measured: path, code, detail, stage.
         failures: gone wrong: task, type, code where it has one ("out_of_memory", "worker_died"), message, trace.
         other_seconds: worker seconds of what is no task (the sweep), by name.
@@ -99,8 +100,8 @@ class Outcomes:
         """
         for row in rows:
             clip, condition = row["clip"], row["condition"]
-            self.refused[shard.model, clip, condition] = dict(row)
             key = f"{shard.id}: {clip}, {condition}"
+            self.refused[shard.model, clip, condition] = {**row, "key": key}
             if row["type"] in QUARANTINED:
                 self.quarantine[key] = {
                     "path": paths[clip],
@@ -139,9 +140,12 @@ class Outcomes:
         return bad.get("code") or bad.get("type"), bad.get("detail") or bad.get("message")
 
     def counts(self, tasks: Sequence[AnyTask]) -> dict[str, int]:
-        """How many of the tasks are "ok", "quarantined" and "failed"; whatever else failed counts as failed."""
+        """How many of the tasks are "ok", "quarantined" and "failed"; whatever else failed counts as failed, a sample
+        by its tasks where it has any."""
         found = Counter(self.status(task) for task in tasks)
-        others = len(self.failures.keys() - {task.id for task in tasks})
+        samples = {(task.model, task.clip, task.condition) for task in tasks if isinstance(task, Task)}
+        told = {task.id for task in tasks} | {row["key"] for sample, row in self.refused.items() if sample in samples}
+        others = len(self.failures.keys() - told)
         return {"ok": found["ok"], "quarantined": found["quarantined"], "failed": found["failed"] + others}
 
     def _refusal(self, task: AnyTask) -> dict[str, Any] | None:

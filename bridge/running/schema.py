@@ -33,6 +33,7 @@ CLIPS: dict[str, pa.DataType] = {
     "duration_s": _REAL,
     "achieved": _TEXT,
     "stress_parameters": _TEXT,
+    "stress_notes": pa.list_(_TEXT),
     "source_sha256": _TEXT,
     "result_sha256": _TEXT,
     "seed": _WHOLE,

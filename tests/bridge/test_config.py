@@ -61,9 +61,15 @@ def test_unknown_key_is_refused_with_its_name_and_the_known_ones(tmp_path: Path)
         ("workers: -1", "workers must be a whole number of at least 1; got -1"),
         ("full: 1", "full must be true or false; got 1"),
         ("dtype: float16", "dtype must be one of float32, float64; got 'float16'"),
-        ("conditions: [clean, rain]", "conditions must be among clean, stretch, mix, noise; got 'rain'"),
+        ("conditions: [clean, rain]", "conditions: a stressor must be one of"),
         ("conditions: clean,clean", "conditions must not name 'clean' twice"),
-        ("conditions: []", "conditions must name at least one of clean, stretch, mix, noise"),
+        ("conditions: []", "conditions must name at least one stress"),
+        ("states: none,position", "states must be among position, sequence, frame, frames, or none; got 'none'"),
+        ("position-clips: -1", "position-clips must be a whole number of at least 0; got -1"),
+        ("batch: 0", "batch must be a whole number of at least 1; got 0"),
+        ("long: crop", "long must be one of cut, chunk, refuse; got 'crop'"),
+        ("manifest: m.jsonl", "manifest must come with audio, where its utterances lie; got 'm.jsonl' alone"),
+        ("manifest: m\naudio: a\nconditions: clean", "conditions must not be given beside a manifest"),
         ("states: 3", "states must be text or a list of text; got 3"),
         ("model: ['']", "model must not be empty; got ['']"),
         ("seed:", "seed must have a value; got nothing"),
@@ -81,6 +87,11 @@ def test_bad_values_are_refused_in_one_line(tmp_path: Path, text: str, message: 
         make_config(_file(tmp_path, text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_none_is_no_state_and_the_default_is_not() -> None:
+    assert make_config(None, {"states": "none"}).states == ()
+    assert make_config(None, {"states": ["none"]}).states == () != RunConfig().states
 
 
 def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:

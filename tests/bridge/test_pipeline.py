@@ -22,13 +22,15 @@ from bridge.errors import (
     RunInterruptedError,
 )
 from bridge.running import pipeline
-from bridge.running.config import RunConfig, make_config
+from bridge.running.config import CONDITIONS, RunConfig, make_config
 from bridge.running.pipeline import RunSummary, make_plan
 from bridge.running.pool import Job, WorkerPool
 from bridge.running.store import read_provenance
 
 CLIPS = ("a1", "a2", "b1", "b2", "c1", "c2")
+SHARDS = 2
 TASKS = 2 * (6 * 4 + 6 * 2)
+ALL = SHARDS + TASKS
 
 
 @pytest.fixture(autouse=True)
@@ -71,19 +73,25 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def test_a_run_measures_every_task_and_merges_in_their_order(audio: Path, tmp_path: Path) -> None:
     summary = _run(audio, tmp_path / "run")
-    assert summary.tasks == {"ok": TASKS, "quarantined": 0, "failed": 0}
+    assert summary.tasks == {"ok": ALL, "quarantined": 0, "failed": 0} and summary.heard == 2 * 24
     assert summary.exit_code is ExitCode.OK and summary.report is None
     tables = _tables(tmp_path / "run")
     assert {name: table.num_rows for name, table in tables.items()} == {
         "activations": 2 * 24,
         "clips": 2 * 24,
         "layers": 3 * TASKS,
-        "tasks": TASKS,
+        "tasks": ALL,
     }
     order = list(zip(*(tables["layers"].column(n).to_pylist() for n in ("model", "clip", "layer")), strict=True))
     assert order[0] == ("fake-a", "a1", 1)
     assert [row[:2] for row in order] == sorted(row[:2] for row in order)
-    assert tables["tasks"].column("status").to_pylist() == ["ok"] * TASKS
+    assert tables["tasks"].column("status").to_pylist() == ["ok"] * ALL
+    assert tables["clips"].column("transcript").to_pylist()[:3] == ["a1 clean", "a1 stretch", "a1 mix"]
+    assert {row["transcript"] for row in tables["layers"].to_pylist() if row["clip"] == "b2"} == {
+        f"b2 {condition}" for condition in CONDITIONS
+    }
+    assert not (tmp_path / "run" / "records" / "vectors.parquet").exists()
+    assert json.loads((tmp_path / "run" / "rescored.json").read_text(encoding="utf-8")) == {"seed": 0}
     assert (tmp_path / "run" / "records" / "sweep.nc").exists()
     stamp = read_provenance(tmp_path / "run" / "records" / "layers.parquet")
     assert stamp["seed"] == 0 and stamp["models"][0]["name"] == "fake-a" and stamp["versions"]["python"]
@@ -98,9 +106,10 @@ def test_what_lies_beside_the_records_says_what_was_run(audio: Path, tmp_path: P
     found = json.loads((tmp_path / "run" / "provenance.json").read_text(encoding="utf-8"))
     assert found["sessions"][0]["command"] == ["spi", "run", "--seed", "3"]
     timings = json.loads((tmp_path / "run" / "timings.json").read_text(encoding="utf-8"))
-    assert {"prepare", "plan", "measure", "merge"} <= set(timings["stages"])
+    assert {"prepare", "plan", "listen", "measure", "merge", "label"} <= set(timings["stages"])
     assert timings["total"] >= sum(timings["stages"].values()) > 0
-    assert timings["tasks"]["ok"] == TASKS
+    assert timings["tasks"]["ok"] == ALL
+    assert timings["worker_seconds"]["fake-a listen"] == {"tasks": 1, "seconds": 0.1}
     assert timings["worker_seconds"]["fake-a position"] == {"tasks": 24, "seconds": pytest.approx(2.4)}
     assert timings["worker_seconds"]["sweep"] == {"tasks": 1, "seconds": 0.5}
     assert timings["peak_rss_bytes"]["parent"] > 0 and len(timings["peak_rss_bytes"]["workers"]) == 1
@@ -165,7 +174,7 @@ def test_the_number_of_workers_changes_no_number(audio: Path, tmp_path: Path) ->
     assert stamps[0] == stamps[1]
 
 
-@pytest.mark.parametrize("after", [2, 17])
+@pytest.mark.parametrize("after", [2, 3, 17])  # in the first phase, between the two, and in the second
 def test_an_interrupted_run_goes_on_and_gives_the_same_tables(
     audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -186,9 +195,9 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_tables(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert not (tmp_path / "run" / "records" / "layers.parquet").exists()
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "parts").iterdir()}
-    assert 0 < len([name for name in before if not name.startswith(".")]) < TASKS
+    assert 0 < len([name for name in before if not name.startswith(".")]) < ALL
     summary = _run(audio, tmp_path / "run")
-    assert summary.tasks["ok"] == TASKS
+    assert summary.tasks["ok"] == ALL
     kept = {name: (tmp_path / "run" / "parts" / name).stat().st_mtime_ns for name in before if name[0] != "."}
     assert kept == {name: time for name, time in before.items() if name[0] != "."}
     assert _tables(tmp_path / "run") == _tables(tmp_path / "whole")
@@ -200,12 +209,14 @@ def test_a_finished_run_measures_nothing_again_but_what_was_damaged(audio: Path,
     _run(audio, root)
     parts = sorted((root / "parts").iterdir())
     (parts[5] / "layers.parquet").write_bytes(b"PAR1")
+    (shard,) = [part for part in parts if part.name.startswith("listen--fake-b--")]
+    (shard / "vectors.parquet").write_bytes(b"PAR1")
     (root / "parts" / ".partial-stale").mkdir()
     before = {part: (part / "part.json").stat().st_mtime_ns for part in parts}
     tables = _tables(root)
     _run(audio, root)
     changed = [part for part in parts if (part / "part.json").stat().st_mtime_ns != before[part]]
-    assert changed == [parts[5]]
+    assert changed == [parts[5], shard]
     assert _tables(root) == tables
     assert not (root / "parts" / ".partial-stale").exists()
 
@@ -226,13 +237,13 @@ def test_other_settings_in_the_same_directory_are_refused(audio: Path, tmp_path:
 def test_a_moved_data_set_is_the_same_run(audio: Path, tmp_path: Path) -> None:
     _run(audio, tmp_path / "run", conditions="clean", states="position")
     moved = audio.rename(tmp_path / "elsewhere")
-    assert _run(moved, tmp_path / "run", conditions="clean", states="position").tasks["ok"] == 12
+    assert _run(moved, tmp_path / "run", conditions="clean", states="position").tasks["ok"] == 12 + SHARDS
 
 
 def test_bad_samples_are_quarantined_and_the_good_ones_measured(tmp_path: Path) -> None:
     audio = _audio(tmp_path / "audio", ("a1", "b-nopool", "c-silent", "d1"))
     summary = _run(audio, tmp_path / "run", model=["m"], states="position")
-    assert summary.tasks == {"ok": 11, "quarantined": 1, "failed": 0}
+    assert summary.tasks == {"ok": 12, "quarantined": 1, "failed": 0} and summary.heard == 11
     assert summary.exit_code is ExitCode.OK and summary.quarantined == 2
     silent, nopool = _lines(tmp_path / "run" / "quarantine.jsonl")
     assert silent == {
@@ -257,12 +268,33 @@ def test_a_sample_and_reason_are_quarantined_once_for_all_models(tmp_path: Path)
 def test_failing_tasks_are_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     audio = _audio(tmp_path / "audio", ("a-bug", "b-crash", "c1"))
     summary = _run(audio, tmp_path / "run", model=["m"], states="position")
-    assert summary.tasks == {"ok": 10, "quarantined": 0, "failed": 2}
+    assert summary.tasks == {"ok": 11, "quarantined": 0, "failed": 2}
     assert summary.exit_code is ExitCode.SOME_FAILED == 6
     bug, crash = _lines(tmp_path / "run" / "failures.jsonl")
     assert (bug["type"], bug["message"]) == ("ZeroDivisionError", "division by zero")
     assert crash["type"] == "WorkerDied"
     assert _tables(tmp_path / "run")["layers"].num_rows == 30
+
+
+def test_a_sample_of_which_the_model_makes_no_numbers_failed_and_the_others_are_measured(tmp_path: Path) -> None:
+    audio = _audio(tmp_path / "audio", ("a-nan", "b1"))
+    summary = _run(audio, tmp_path / "run", model=["m"], states="position")
+    assert summary.tasks == {"ok": 8, "quarantined": 0, "failed": 1} and summary.heard == 7
+    assert summary.exit_code is ExitCode.SOME_FAILED
+    (failure,) = _lines(tmp_path / "run" / "failures.jsonl")
+    assert failure["type"] == "NonFiniteError" and failure["task"].endswith(": a-nan, noise")
+    (row,) = [row for row in _tables(tmp_path / "run")["tasks"].to_pylist() if row["status"] != "ok"]
+    assert (row["clip"], row["condition"], row["status"], row["code"]) == ("a-nan", "noise", "failed", "NonFiniteError")
+
+
+def test_a_shard_that_fails_is_named_once_and_its_samples_wait_for_it(tmp_path: Path) -> None:
+    audio = _audio(tmp_path / "audio", (*(f"a{number:02d}" for number in range(8)), "b-deaf"))
+    summary = _run(audio, tmp_path / "run", model=["m"], states="position")
+    assert summary.tasks == {"ok": 1 + 8 * 4, "quarantined": 0, "failed": 1} and summary.heard == 8 * 4
+    (failure,) = _lines(tmp_path / "run" / "failures.jsonl")
+    assert failure["task"].startswith("listen--m--00001--") and failure["type"] == "ZeroDivisionError"
+    rows = _tables(tmp_path / "run")["tasks"].to_pylist()
+    assert {row["clip"] for row in rows if row["status"] == "waiting"} == {"b-deaf"}
 
 
 def test_a_failed_task_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,9 +309,77 @@ def test_a_failed_task_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_file_that_kills_the_gate_is_refused_and_its_neighbours_are_not(tmp_path: Path) -> None:
     audio = _audio(tmp_path / "audio", ("a1", "b-deadly", "c1"))
     summary = _run(audio, tmp_path / "run", model=["m"], conditions="clean", states="position")
-    assert summary.tasks["ok"] == 2
+    assert summary.heard == 2
     (bad,) = _lines(tmp_path / "run" / "quarantine.jsonl")
     assert (bad["code"], bad["path"]) == ("worker_died", str(audio / "b-deadly.clip"))
+
+
+def test_without_states_clips_are_heard_labelled_and_reported(audio: Path, tmp_path: Path) -> None:
+    summary = pipeline.run(_config(audio, tmp_path / "run", states="none"))
+    assert summary.tasks == {"ok": SHARDS, "quarantined": 0, "failed": 0} and summary.heard == 2 * 24
+    assert summary.report is not None and summary.report.exists()
+    assert set(_tables(tmp_path / "run")) == {"activations", "clips", "tasks"}
+    assert (tmp_path / "run" / "rescored.json").exists()
+    assert all(path.name.startswith("listen--") for path in (tmp_path / "run" / "parts").iterdir())
+
+
+def _manifest(path: Path, *lines: str) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_a_manifest_says_which_samples_and_each_utterance_is_heard_clean_too(audio: Path, tmp_path: Path) -> None:
+    lines = ("a1 noise", "b1 mix", "b1 stretch", "c2 noise", "zz mix")
+    manifest = _manifest(tmp_path / "m.jsonl", *lines)
+    summary = _run(audio, tmp_path / "run", model=["m"], manifest=str(manifest), sequence_clips=1)
+    assert summary.heard == 3 + 4 and summary.quarantined == 1
+    tables = _tables(tmp_path / "run")
+    heard = [(row["clip"], row["condition"]) for row in tables["clips"].to_pylist()]
+    assert heard == [
+        *(("a1", "clean"), ("a1", "noise"), ("b1", "clean"), ("b1", "mix"), ("b1", "stretch")),
+        *(("c2", "clean"), ("c2", "noise")),
+    ]
+    sequence = {(row["clip"], row["condition"]) for row in tables["layers"].to_pylist() if row["state"] == "sequence"}
+    assert sequence == {("a1", "clean"), ("a1", "noise")}
+    (absent,) = _lines(tmp_path / "run" / "quarantine.jsonl")
+    assert (absent["utterance"], absent["code"]) == ("zz", "absent_audio")
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text(encoding="utf-8"))
+    assert settings["manifest"]["lines"] == 5 and settings["manifest"]["versions"] == {"spi": "0"}
+    assert settings["conditions"] == ["clean", "mix", "noise", "stretch"]
+    assert (tmp_path / "run" / "manifest.jsonl").read_bytes() == manifest.read_bytes()
+
+
+def test_a_limit_takes_the_first_utterances_of_a_manifest_and_another_manifest_is_another_run(
+    audio: Path, tmp_path: Path
+) -> None:
+    manifest = _manifest(tmp_path / "m.jsonl", "b1 noise", "b2 mix", "c2 noise", "zz mix")
+    options = {"model": ["m"], "manifest": str(manifest), "states": "none"}
+    assert _run(audio, tmp_path / "run", limit=2, **options).heard == 4
+    assert {row["clip"] for row in _tables(tmp_path / "run")["clips"].to_pylist()} == {"b1", "b2"}
+    assert _lines(tmp_path / "run" / "quarantine.jsonl") == []
+    manifest.rename(tmp_path / "moved.jsonl")
+    options["manifest"] = str(tmp_path / "moved.jsonl")
+    assert _run(audio, tmp_path / "run", limit=2, **options).tasks["ok"] == 1  # and is the same run
+    _manifest(tmp_path / "moved.jsonl", "b1 noise", "b2 noise")
+    with pytest.raises(OtherSettingsError, match=r"other settings: (conditions|manifest\.sha256)"):
+        _run(audio, tmp_path / "run", limit=2, **options)
+
+
+def test_a_manifest_that_cannot_be_read_is_one_line_and_nothing_is_written(audio: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text("a1 noise\nb1 mi", encoding="utf-8")
+    with pytest.raises(ConfigError, match="breaks off"):
+        _run(audio, tmp_path / "run", manifest=str(tmp_path / "m.jsonl"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_sounds_are_another_run(audio: Path, tmp_path: Path) -> None:
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "rain.wav").write_text("rain", encoding="utf-8")
+    options = {"noise_dir": str(tmp_path / "sounds"), "states": "none", "limit": 1}
+    _run(audio, tmp_path / "run", **options)
+    (tmp_path / "sounds" / "rain.wav").write_text("hail", encoding="utf-8")
+    with pytest.raises(OtherSettingsError, match="noises is"):
+        _run(audio, tmp_path / "run", **options)
 
 
 def test_no_usable_audio_is_said_with_its_reasons_and_writes_nothing(tmp_path: Path) -> None:
@@ -344,7 +444,7 @@ def test_models_of_one_name_are_told_apart_and_the_same_model_is_refused(audio: 
 def test_asked_for_null_models_are_measured_and_merged(audio: Path, tmp_path: Path) -> None:
     options = {"nulls": 3, "limit": 1, "conditions": "clean", "states": "position"}
     summary = _run(audio, tmp_path / "run", **options)
-    assert summary.tasks["ok"] == 2 + 2 * 3
+    assert summary.tasks["ok"] == SHARDS + 2 + 2 * 3
     nulls = _tables(tmp_path / "run")["nulls"]
     assert nulls.num_rows == 2 * 3 * 3
     assert set(nulls.column("draw").to_pylist()) == {0, 1, 2}
@@ -367,19 +467,20 @@ def test_shipped_nulls_are_used_if_they_are_of_these_weights(
     summary = _run(audio, tmp_path / "run", model=[str(model)], nulls=2, **options)
     nulls = _tables(tmp_path / "run")["nulls"]
     if used:
-        assert nulls.column("model").to_pylist() == ["renamed"] and summary.tasks["ok"] == 1
+        assert nulls.column("model").to_pylist() == ["renamed"] and summary.tasks["ok"] == 2
     else:
-        assert set(nulls.column("draw").to_pylist()) == {0, 1} and summary.tasks["ok"] == 3
+        assert set(nulls.column("draw").to_pylist()) == {0, 1} and summary.tasks["ok"] == 4
 
 
 def test_a_plan_says_what_a_run_would_do_and_writes_nothing(audio: Path, tmp_path: Path) -> None:
     plan = make_plan(_config(audio, tmp_path / "run"))
-    assert len(plan.tasks) == TASKS and plan.estimate.tasks == TASKS and plan.estimate.seconds > 0
+    assert len(plan.tasks) == TASKS and plan.estimate.tasks == ALL and plan.estimate.seconds > 0
+    assert len(plan.shards) == SHARDS and plan.estimate.samples == 2 * 24
     assert not (tmp_path / "run").exists()
     _run(audio, tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     again = make_plan(_config(audio, tmp_path / "run"))
-    assert (again.estimate.tasks, again.estimate.finished) == (0, TASKS)
+    assert (again.estimate.tasks, again.estimate.finished) == (0, ALL)
     with pytest.raises(OtherSettingsError):
         make_plan(_config(audio, tmp_path / "run", seed=1))
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
@@ -441,7 +542,7 @@ def test_a_reader_of_the_progress_who_leaves_does_not_end_the_run(
     with monkeypatch.context() as patch:
         patch.setattr("sys.stderr", broken)
         config = _config(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
-        assert pipeline.run(config, report=False, quiet=False).tasks["ok"] == 2
+        assert pipeline.run(config, report=False, quiet=False).tasks["ok"] == 4
     with pytest.raises(BrokenPipeError):  # it was broken indeed
         broken.close()
-    assert _tables(tmp_path / "run")["tasks"].num_rows == 2
+    assert _tables(tmp_path / "run")["tasks"].num_rows == 4
