@@ -60,6 +60,11 @@ class Analysis:
     subspace_summary: pd.DataFrame | None
     identities: dict[str, Identity]
 
+    @property
+    def measured(self) -> bool:
+        """Whether any Jacobian was measured; without one the tables of regimes and layers have no rows."""
+        return self.tables.measured
+
     def headline_state(self, model: str) -> str:
         """The state that speaks for a model (O7): the exact sequence state where it was measured on enough clips for an
         interval, else the position state."""
@@ -76,6 +81,8 @@ class Analysis:
 def analyse(run: RunTables | str | Path) -> Analysis:
     """Derives everything from a run's records; nothing is measured again.
 
+    A run that only listened has no layers: its regimes, layers and quantities are tables without rows.
+
     Args:
         run: the tables, or the run directory they are read from.
 
@@ -84,7 +91,7 @@ def analyse(run: RunTables | str | Path) -> Analysis:
         ValueError: if only states of the encoder were measured, whose regimes are not compared.
     """
     tables = run if isinstance(run, RunTables) else load_run(run)
-    if tables.decoder_layers.empty:
+    if tables.measured and tables.decoder_layers.empty:
         states = ", ".join(sorted(set(tables.layers["state"])))
         raise ValueError(f"states must hold one of the decoder, position or sequence, to be compared; got {states}")
     layers, blocks, subspaces = tables.decoder_layers, tables.blocks, tables.subspaces
@@ -96,11 +103,11 @@ def analyse(run: RunTables | str | Path) -> Analysis:
         agreement=agreement(comparison),
         tightness=tightness(comparison),
         sensitivity=sensitivity(layers, tables.nulls),
-        pooled=pooling.pool(tables.activations, seed=tables.seed),
+        pooled=pooling.pool(tables.held_vectors, tables.clips, seed=tables.seed),
         quantities=quantities,
         paired=tabling.paired_changes(quantities, seed=tables.seed),
         wer=tabling.wer_table(tables.clips, seed=tables.seed),
-        layer_medians=tabling.layer_table(tables.layers, tables.nulls),
+        layer_medians=tabling.layer_table(tables.layers, tables.nulls) if tables.measured else pd.DataFrame(),
         profile=depth_profile(tables.layers),
         effort=effort(tables.layers),
         block_summary=None if blocks is None else summarise_blocks(certify_measured_blocks(blocks)),

@@ -24,6 +24,31 @@ PREDICTOR_TITLES = {"paper": "paper's rule", "certificate": "certificate", "mean
 # The bulk neither decays nor grows (T26) while the whole depth changes ln norm by less than this.
 PINNED_LOG_CHANGE = PINNED_LOG_GROWTH
 
+_TEXTS = ("observed", "reason", "observed_scale_free", "reason_scale_free", "prediction_reason")
+_NUMBERS = (
+    *("layers", "observed_margin", "growth", "growth_low", "growth_high", "growth_injection", "growth_transmission"),
+    *("growth_transmission_low", "growth_transmission_high", "growth_scale_free", "growth_scale_free_low"),
+    *("growth_scale_free_high", "share", "share_se", "share_trend", "share_null95", "null_draws", "norm", "sigma2"),
+    *("chain_error", "norm_lower", "norm_upper", "sigma2_upper", "log10_norm_lower", "log10_norm_upper", "sup_gain"),
+    *("wer", "avg_logprob", "n_tokens"),
+)
+COLUMNS = {
+    **dict.fromkeys((*KEYS, *_TEXTS), "object"),
+    **dict.fromkeys(_NUMBERS, "float64"),
+    **dict.fromkeys(("differs", "truncated"), "bool"),
+    **{
+        f"{what}_{name}{end}": dtype
+        for name in PREDICTORS
+        for what, end, dtype in (
+            ("predicted", "", "object"),
+            ("predicted", "_margin", "float64"),
+            ("why", "", "object"),
+            ("agrees", "", "boolean"),
+        )
+    },
+}
+"""Columns of the comparison and their types, which a run without Jacobians has too."""
+
 
 def parameters(rows: pd.DataFrame) -> ChainParameters:
     """ChainParameters of one model x clip x condition x state from its measured layers.
@@ -74,14 +99,15 @@ def compare(
     Returns:
         One row each, with predicted_*, predicted_*_margin (log units), observed*, growth*, share*, the certificate's
         interval (norm_lower, norm_upper, sigma2_upper) beside the measured norm and sigma_2 of J_L, chain_error at
-        the last layer, agrees_* (missing where either side does not decide) and reason.
+        the last layer, agrees_* (missing where either side does not decide) and reason. Without layers no row, with
+        the columns and types of `COLUMNS`.
     """
     shares = {
         (model, state): regimes.null_share(nulls, thresholds, model=model, state=state)
         for model, state in layers[["model", "state"]].drop_duplicates().itertuples(index=False)
     }
     if layers.empty:
-        raise ValueError("layers must hold at least one row; got none")
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
     records = []
     for key, rows in layers.groupby(KEYS, sort=True):
         keys = dict(zip(KEYS, key, strict=True))
@@ -218,7 +244,8 @@ def agreement(table: pd.DataFrame, by: tuple[str, ...] = ("model", "state", "con
                     "no_answer": int(verdicts.isna().sum()),
                 }
             )
-    return pd.DataFrame.from_records(records)
+    columns = [*by, "predicted", "observed", "predictor", "count", "agree", "disagree", "no_answer"]
+    return pd.DataFrame.from_records(records, columns=columns)
 
 
 def tightness(table: pd.DataFrame) -> pd.DataFrame:
@@ -247,7 +274,8 @@ def tightness(table: pd.DataFrame) -> pd.DataFrame:
                 "chain_error": float(known["chain_error"].median()) if len(known) else np.nan,
             }
         )
-    return pd.DataFrame.from_records(records)
+    columns = ["model", "state", "condition", "n", "norm", "upper_over_norm", "lower_positive", "violations"]
+    return pd.DataFrame.from_records(records, columns=[*columns, "chain_error"])
 
 
 def sensitivity(

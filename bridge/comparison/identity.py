@@ -50,22 +50,24 @@ class Identity:
 
 def identify(tables: RunTables, model: str) -> Identity:
     """Identity of one model of a run, by dimensions, vocabulary and clean WER."""
-    rows = tables.layers[tables.layers["model"] == model]
-    d_model, depth = int(rows["d_model"].iloc[0]), int(rows["layers"].iloc[0])
+    d_model, depth = tables.dimensions(model)
+    if d_model is None or depth is None:
+        return Identity(model, None, None, "no sample was heard, so that its dimensions are not in the records")
     family = DIMENSIONS.get((d_model, depth))
     size = f"d_model {d_model}, {depth} decoder layers"
     if family is None:
         return Identity(model, None, None, f"{size}: no published Whisper checkpoint has these dimensions")
     vocabulary = tables.model_settings(model).get("vocabulary") or tables.model_settings(model).get("vocab_size")
-    largest = max((int(np.max(tokens)) for tokens in rows["tokens"] if len(tokens)), default=0)
+    clips = tables.clips[tables.clips["model"] == model]
+    heard = clips if "tokens" in clips else tables.layers[tables.layers["model"] == model]
+    largest = max((int(np.max(tokens)) for tokens in heard["tokens"] if len(tokens)), default=0)
     if vocabulary is not None and int(vocabulary) < WHISPER_VOCABULARY:
         return Identity(model, None, None, f"{size} of {family}, but a vocabulary of {int(vocabulary)}")
     if vocabulary is None and largest < WHISPER_START_TOKEN:
         return Identity(
             model, None, None, f"{size} of {family}, but no token above {largest}: not Whisper's vocabulary"
         )
-    clips = tables.clips
-    wer = clips[(clips["model"] == model) & (clips["condition"] == CLEAN)]["wer"].dropna()
+    wer = clips.loc[clips["condition"] == CLEAN, "wer"].dropna()
     if wer.empty:
         return Identity(
             model, None, None, f"{size} of {family}, but no clean clip with a reference to show it can listen"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,13 @@ from bridge.ledger import activation_claims, measured_claims, theory_claims
 from bridge.ledger.settling import Reading, Test, settle
 
 __all__ = ["Reading", "Test", "claims"]
+
+OF_JACOBIANS = ("C12", "C13", "C14")
+"""Claims that speak of propagators or context Jacobians."""
+NO_JACOBIANS = (
+    "It speaks of propagators and context Jacobians, and this run measured none: it only listened (--states none). "
+    "spi run with --states position, and for a few clips sequence, measures them."
+)
 
 
 def claims(run: RunTables | Analysis | str | Path) -> list[dict[str, Any]]:
@@ -45,7 +53,14 @@ def claims(run: RunTables | Analysis | str | Path) -> list[dict[str, Any]]:
     simulated = theory_claims.lines()
     beside = [one.as_dict() for one in measured_claims.training_alignment(analysis)]
     simulated[-1] = simulated[-1] | {"organisms": beside}
-    return [*simulated, *(settle(test, command) for test in tests)]
+    return [*simulated, *(settle(_told(test, analysis), command) for test in tests)]
+
+
+def _told(test: Test, analysis: Analysis) -> Test:
+    """The test, saying why nothing decides it where it reads Jacobians and none was measured."""
+    if analysis.measured or test.id not in OF_JACOBIANS:
+        return test
+    return replace(test, readings=(), untested=NO_JACOBIANS)
 
 
 def measured_command(run: RunTables) -> str:

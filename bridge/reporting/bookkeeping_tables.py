@@ -62,6 +62,14 @@ def timings(analysis: Analysis) -> Table:
     )
 
 
+def picked(table: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, the same number of each model and condition as far as they go, in their order."""
+    if len(table) <= most:
+        return table
+    turn = table.groupby(["model", "condition"], sort=False).cumcount()
+    return table.loc[turn.sort_values(kind="stable").index[:most].sort_values()]
+
+
 def sample_rows(table: pd.DataFrame) -> list[dict[str, str]]:
     """Failed transcripts as text for the report."""
     return [

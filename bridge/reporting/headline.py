@@ -35,8 +35,9 @@ def headline(analysis: Analysis, ledger: list[dict[str, Any]]) -> list[dict[str,
 
 def _measured(analysis: Analysis) -> str:
     run = analysis.tables
-    states = run.layers.groupby("state")[["model", "clip", "condition"]].apply(lambda rows: len(rows.drop_duplicates()))
+    states = run.layers.drop_duplicates(["model", "clip", "condition", "state"]).groupby("state").size()
     counts = " and ".join(f"{count} in the {state} state" for state, count in states.items())
+    jacobians = f"context Jacobians of {counts}" if counts else f"{len(run.clips)} samples heard, no Jacobian measured"
     kind = (
         "None of them counts as a published Whisper checkpoint, so claims about trained large models stay untested."
         if not any(one.family for one in analysis.identities.values())
@@ -47,7 +48,7 @@ def _measured(analysis: Analysis) -> str:
     return (
         f"{len(run.models)} model{'s' if len(run.models) > 1 else ''} on {run.clips['clip'].nunique()} clips under "
         f"{', '.join(conditions_of(run.clips))}: "
-        f"context Jacobians of {counts}. {kind}"
+        f"{jacobians}. {kind}"
     )
 
 
@@ -99,7 +100,7 @@ def _observed(analysis: Analysis) -> str:
         pieces.append(
             f"{state} state: {counts} ({collapse}); scale-free the regime differs in {differs} of {len(rows)}"
         )
-    return "; ".join(pieces) + "."
+    return "; ".join(pieces) + "." if pieces else ""
 
 
 def _parts(analysis: Analysis) -> str:

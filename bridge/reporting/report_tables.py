@@ -2,53 +2,63 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from bridge.comparison import tables
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.conditions import ENCODER_STATES, conditions_of
-from bridge.comparison.pooled import ALL_STRESSES
 from bridge.reporting.wording import NOTHING, Table, fixed, fixed_interval, number, with_interval
 
 
 def models(analysis: Analysis) -> Table:
-    """What was measured, model by model."""
+    """What was heard and measured, model by model."""
+    run = analysis.tables
+    encoder = run.layers["state"].isin(ENCODER_STATES).any()
     rows = []
-    encoder = analysis.tables.layers["state"].isin(ENCODER_STATES).any()
-    for name in analysis.tables.models:
-        part = analysis.tables.layers[analysis.tables.layers["model"] == name]
-        own = part[~part["state"].isin(ENCODER_STATES)]
+    for name in run.models:
+        heard = run.clips[run.clips["model"] == name]
         identity = analysis.identities[name]
-        counts = {
-            str(state): f"{one['clip'].nunique()} clips: {', '.join(conditions_of(one))}"
-            for state, one in part.groupby("state")
-        }
-        settings = analysis.tables.model_settings(name)
-        chain = part[part["layer"] == part["layers"]].groupby("state")["chain_error"].median()
+        d_model, depth = run.dimensions(name)
         rows.append(
             [
                 name,
-                str(part["d_model"].iloc[0]),
-                str(own["layers"].max()) if len(own) else NOTHING,
-                counts.get("position", NOTHING),
-                counts.get("sequence", NOTHING),
-                *([_encoder_counts(counts)] if encoder else []),
-                ", ".join(f"{state} {number(value, 2)}" for state, value in chain.items()),
-                ", ".join(sorted(set(part["dtype"]))),
+                NOTHING if d_model is None else str(d_model),
+                NOTHING if depth is None else str(depth),
+                f"{heard['clip'].nunique()} clips, {len(heard)} samples",
+                *(_states(run.layers[run.layers["model"] == name], encoder) if analysis.measured else []),
                 identity.family or "no published checkpoint",
                 identity.why,
-                str(settings.get("sha256", NOTHING))[:12],
+                str(run.model_settings(name).get("sha256", NOTHING))[:12],
             ]
         )
-    headers = [
-        "model", "d", "L", "position state", "sequence state", *(["encoder states"] if encoder else []),
-        "chain error", "arithmetic", "counts as", "why", "weights",
-    ]  # fmt: skip
-    return Table(
+    states = ["position state", "sequence state", *(["encoder states"] if encoder else []), "chain error", "arithmetic"]
+    headers = ["model", "d", "L", "heard", *(states if analysis.measured else []), "counts as", "why", "weights"]
+    chain = (
         "Models and the states measured. Chain error: how far the chain of single positions is from the true Jacobian "
-        "(‖(J − J_chain)ᵀU‖ / ‖JᵀU‖, median at the last layer); in the sequence state the chain is exact.",
+        "(‖(J − J_chain)ᵀU‖ / ‖JᵀU‖, median at the last layer); in the sequence state the chain is exact."
+    )
+    return Table(
+        chain if analysis.measured else "Models, and what they heard. No propagator and no Jacobian was measured.",
         headers,
         rows,
-        [False, True, True] + [False] * (8 if encoder else 7),
+        [False, True, True] + [False] * (len(headers) - 3),
     )
+
+
+def _states(part: pd.DataFrame, encoder: bool) -> list[str]:
+    """Cells of what was measured of a model: by state, the chain's error, and the arithmetic."""
+    counts = {
+        str(state): f"{one['clip'].nunique()} clips: {', '.join(conditions_of(one))}"
+        for state, one in part.groupby("state")
+    }
+    error = part[part["layer"] == part["layers"]].groupby("state")["chain_error"].median()
+    return [
+        counts.get("position", NOTHING),
+        counts.get("sequence", NOTHING),
+        *([_encoder_counts(counts)] if encoder else []),
+        ", ".join(f"{state} {number(value, 2)}" for state, value in error.items()) or NOTHING,
+        ", ".join(sorted(set(part["dtype"]))) or NOTHING,
+    ]
 
 
 def _encoder_counts(counts: dict[str, str]) -> str:
@@ -109,40 +119,4 @@ def paired(analysis: Analysis) -> Table:
         ["model", "state", "stress", "quantity", "clips", "clean", "change [95 %]", "d_z", "q"],
         rows,
         [False] * 4 + [True] * 5,
-    )
-
-
-def paper_form(analysis: Analysis, component: str, length: str) -> Table:
-    """One component of the paper's Tables 1-2 in its own form, its numbers above ours."""
-    table = tables.paper_table(analysis.pooled, length=length)
-    part = table[table["component"] == component]
-    rows = []
-    emphasised = set()
-    for index, row in enumerate(part.to_dict("records")):
-        cells = ["the paper: " + row["model"] if row["source"] == "paper" else row["model"]]
-        if row["source"] == "paper":
-            emphasised.add(index)
-            cells += ["as published", NOTHING]
-        else:
-            cells += ["all stresses" if row["stress"] == ALL_STRESSES else row["stress"], str(int(row["n_clips"]))]
-        for proxy, decimals in (("n_eff_pct", 1), ("log10_kf", 2), ("alpha", 2)):
-            effect, low, high = (row.get(f"d_{proxy}{end}") for end in ("", "_low", "_high"))
-            if row["source"] == "paper":  # as published, digit by digit
-                cells.append(f"{effect:+g}".replace("-", "−"))
-            elif row["reason"] == "ok":
-                cells.append(fixed_interval(effect, low, high, decimals))
-            else:
-                cells.append(str(row["reason"]).replace("_", " "))
-        rows.append(cells)
-    how = (
-        "both conditions cut to the shorter, clip by clip"
-        if length == "matched"
-        else "whole transcripts, lengths differ"
-    )
-    return Table(
-        f"{component}, K = 50, mean over layers; {how}. The paper's numbers stand first.",
-        ["model", "stress", "clips", "ΔN_eff (%)", "Δlog₁₀ K_f", "Δα"],
-        rows,
-        [False, False] + [True] * 4,
-        frozenset(emphasised),
     )

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from bridge.comparison import paper, tables
+from bridge.comparison.achieved import achieved_values, stressed_samples
 from bridge.comparison.analysis import Analysis
-from bridge.comparison.conditions import ENCODER_STATES
 from bridge.comparison.records import RunTables
 from bridge.comparison.regimes import THRESHOLDS
 from bridge.ledger import claims
@@ -67,6 +67,7 @@ def results(analysis: Analysis, found: list[dict[str, Any]] | None = None) -> di
     return strict(
         {
             "schema_version": SCHEMA_VERSION,
+            "measured": analysis.measured,
             "models": [_model(analysis, name) for name in run.models],
             "headline": headline(analysis, ledger_lines),
             "claims": ledger_lines,
@@ -91,11 +92,15 @@ def results(analysis: Analysis, found: list[dict[str, Any]] | None = None) -> di
                 ],
                 "changes": analysis.pooled.summary,
                 "changes_by_layer": analysis.pooled.layers,
+                "clip_tests": analysis.pooled.tests,
                 "layers": analysis.layer_medians,
                 "profile": analysis.profile,
                 "paired": analysis.paired,
             },
+            "stressed": {"samples": stressed_samples(run.clips), "achieved": achieved_values(run.clips)},
             "wer": analysis.wer,
+            "labels": {name: value for name, value in run.rescored.items() if name != "changes"},
+            "detectors": run.detectors,
             "hallucinated": tables.failures(run.clips, truncated=False),
             "failed_truncated": tables.failures(run.clips, truncated=True),
             "quarantine": {"count": len(run.quarantine), "by_code": quarantine_counts(run), "samples": run.quarantine},
@@ -115,16 +120,18 @@ def quarantine_counts(run: RunTables) -> dict[str, int]:
 
 def _model(analysis: Analysis, name: str) -> dict[str, Any]:
     rows = analysis.tables.layers[analysis.tables.layers["model"] == name]
-    own = rows[~rows["state"].isin(ENCODER_STATES)]
+    heard = analysis.tables.clips[analysis.tables.clips["model"] == name]
+    d_model, depth = analysis.tables.dimensions(name)
     identity = analysis.identities[name]
     settings = analysis.tables.model_settings(name)
     return {
         "name": name,
-        "d_model": int(rows["d_model"].iloc[0]),
-        "decoder_layers": int(own["layers"].iloc[0]) if len(own) else None,
+        "d_model": d_model,
+        "decoder_layers": depth,
         "sha256": settings.get("sha256"),
         "counts_as": identity.family,
         "why": identity.why,
+        "heard": {"clips": int(heard["clip"].nunique()), "samples": len(heard)},
         "clips": {str(state): int(part["clip"].nunique()) for state, part in rows.groupby("state")},
         "dtype": sorted(set(rows["dtype"])),
     }

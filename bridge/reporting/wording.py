@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -31,6 +31,20 @@ class Table:
     rows: Sequence[Sequence[str]]
     numeric: Sequence[bool] = field(default_factory=tuple)
     emphasised: frozenset[int] = frozenset()
+
+
+def capped(table: Table, most: int, where: str) -> Table:
+    """The table with at most so many rows, spread evenly over all of them, and its caption saying so."""
+    count = len(table.rows)
+    if count <= most:
+        return table
+    chosen = [index * count // most for index in range(most)]
+    return replace(
+        table,
+        caption=f"{table.caption} Shown: {most} of {count} rows, evenly spaced; {where} has all.",
+        rows=[table.rows[index] for index in chosen],
+        emphasised=frozenset(place for place, index in enumerate(chosen) if index in table.emphasised),
+    )
 
 
 def number(value: Any, digits: int = 3, *, signed: bool = False) -> str:

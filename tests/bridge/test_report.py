@@ -176,12 +176,12 @@ def test_wer_table_counts_and_pairs(run):
 
 
 def test_paper_rows_come_first_and_have_no_interval(run):
-    table = paper_table(pool(load_run(run).activations, resamples=5))
+    table = paper_table(pool(load_run(run).vectors, resamples=5))
     published = table[table["source"] == "paper"]
     assert len(published) == 5
     assert list(table.index[:5]) == list(published.index)
     assert published["d_alpha_low"].isna().all()
-    assert set(table[table["source"] == "ours"]["stress"]) == {"noise", "all"}
+    assert set(table[table["source"] == "ours"]["stress"]) == {"noise", "all", "together"}
 
 
 def test_braced_subscripts_and_squares_are_set_too():
