@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,24 +21,33 @@ def rescore(
     spellings: Annotated[
         Path | None, typer.Option(help="normalizer.json: spellings that count as one. Default: none.")
     ] = None,
+    default_rules: Annotated[
+        bool, typer.Option("--default-rules", help="Forget the phrases and spellings that the run was given before.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Say the outcome as JSON on stdout.")] = False,
 ) -> None:
-    """Counts word errors and labels failures of a run anew, from its transcripts alone; says what changed."""
+    """Counts word errors and labels failures of a run anew, from its transcripts alone; says what changed.
+
+    Phrases and spellings that are given stay with the run, which is labelled by them whenever it is merged again.
+    """
     from bridge.running.pool import limit_threads
 
     limit_threads()
+    from bridge.running.label_rules import read_rules
     from bridge.running.rescoring import rescore as scored_again
     from empirical.recognition.labels import Rules
     from empirical.recognition.phrases import load_phrases
-    from empirical.recognition.words import NO_SPELLINGS, load_spellings
+    from empirical.recognition.words import load_spellings
 
     try:
-        rules = Rules(
-            phrases=None if phrases is None else load_phrases(phrases),
-            spellings=NO_SPELLINGS if spellings is None else load_spellings(spellings),
-        )
+        listed = None if phrases is None else load_phrases(phrases)
+        mapped = None if spellings is None else load_spellings(spellings)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    rules = Rules() if default_rules else None
+    if listed is not None or mapped is not None:
+        kept = Rules() if default_rules else read_rules(directory)
+        rules = replace(kept, phrases=listed or kept.phrases, spellings=mapped or kept.spellings)
     found = scored_again(directory, rules)
     if as_json:
         outcome = {

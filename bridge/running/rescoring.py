@@ -2,8 +2,11 @@
 
 records/clips.parquet is replaced: the columns of `SCORES` by what they are now, those of `LABELS` and `MEASURES` added
 or replaced, all others kept as they are. What was measured stays in parts/, which nothing here touches, and what
-changed is told, value by value, in rescored.json beside the rules. Where the run has activations and layers too,
-records/detectors.parquet says how well each of their numbers tells the labelled rows from the others.
+changed is told, value by value, in rescored.json beside the rules. records/detectors.parquet says how well each number
+of the clips, and of activations and layers where the run has them, tells the labelled rows from the others.
+
+Every run is labelled so after its records are merged, by the rules that it was given before (`running.label_rules`),
+else by the defaults.
 """
 
 from __future__ import annotations
@@ -29,11 +32,15 @@ from bridge.comparison.labelling import (
     label_shares,
 )
 from bridge.errors import ConfigError, OtherSettingsError, reason
+from bridge.running.label_rules import read_rules, write_rules
 from bridge.running.schema import CLIPS, to_table
 from bridge.running.store import RunStore, read_provenance, write_json, write_table
 from empirical.recognition.labels import LABELS, MEASURES, Rules
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+MOST_CHANGES = 10_000
+"""Values that differ which rescored.json lists one by one; of all it has the count."""
 
 _TYPES: dict[str, pa.DataType] = {
     **{name: CLIPS[name] for name in SCORES},
@@ -51,7 +58,7 @@ class Rescored:
     Attributes:
         clips: the table that was written.
         details: rescored.json, with rules, calibrations, changes, shares, composition, agreement and best detectors.
-        detectors: records/detectors.parquet, None where the run has no activations or layers.
+        detectors: records/detectors.parquet, None where no label varies, and so nothing is told.
         rows: of the table.
         changed: values that differ from what stood there, by column; empty where none does.
         labelled: labels with their shares over all conditions, one mapping a model x label.
@@ -70,10 +77,11 @@ def rescore(directory: str | Path, rules: Rules | None = None) -> Rescored:
 
     Args:
         directory: the run, finished or not.
-        rules: thresholds, phrases and spellings.
+        rules: thresholds, phrases and spellings, which the run keeps; None for those that it keeps already.
 
     Raises:
-        ConfigError: if the directory is no run, or its clips table cannot be read or lacks a column.
+        ConfigError: if the directory is no run, its clips table cannot be read or lacks a column, or the rules that it
+            keeps cannot be read.
         OtherSettingsError: if a run is at work in it, or it cannot be written.
     """
     root = Path(directory)
@@ -97,10 +105,11 @@ def rescore_records(root: Path, rules: Rules | None, seed: int) -> Rescored:
 
     Args:
         root: the run.
-        rules: as of `rescore`.
+        rules: as of `rescore`: None where a run is only merged again.
         seed: of the halves and the resampling.
     """
     path = root / "records" / "clips.parquet"
+    given, rules = rules, read_rules(root) if rules is None else rules
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read().replace_schema_metadata(None)
         provenance = read_provenance(path)
@@ -115,6 +124,8 @@ def rescore_records(root: Path, rules: Rules | None, seed: int) -> Rescored:
         table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
     changes = changed_scores(before, after)
     shares = label_shares(after)
+    if given is not None:
+        write_rules(root, given)
     # The table first: what tells of it must not be there without it.
     write_table(path, table, provenance | {"rescored": labelled.identity()})
     best, detected = _detect(root, after, provenance | {"rescored": labelled.identity()}, seed)
@@ -142,13 +153,18 @@ def _detect(
     tables = []
     for name, columns in wanted.items():
         path = root / "records" / f"{name}.parquet"
+        columns = (*detectors.KEYS, *columns)
         if not path.is_file():
-            return [], None
-        # The activations themselves are most of that file, and are not looked at here.
+            tables.append(pd.DataFrame(columns=list(columns)))
+            continue
+        # In old runs the activations themselves are most of that file, and are not looked at here.
         there = set(pq.read_schema(path).names)
-        tables.append(pd.read_parquet(path, columns=[key for key in (*detectors.KEYS, *columns) if key in there]))
+        tables.append(pd.read_parquet(path, columns=[key for key in columns if key in there]))
     table = detectors.baseline(clips, *tables)
     target = root / "records" / "detectors.parquet"
+    if table.empty:
+        target.unlink(missing_ok=True)
+        return [], None
     write_table(target, to_table("detectors", _records(table)), provenance)
     return _records(detectors.best_of_each_kind(clips, *tables, seed=seed)), target
 
@@ -161,7 +177,8 @@ def _details(
         "seed": seed,
         "models": labelled.identity(),
         "before": provenance.get("rescored"),
-        "changes": [{name: _plain(value) for name, value in change.items()} for change in changes],
+        "changed": len(changes),
+        "changes": [{name: _plain(value) for name, value in change.items()} for change in changes[:MOST_CHANGES]],
         "shares": _records(shares),
         "composition": _records(composition(labelled.clips)),
         "agreement": _records(agreement_of_labels(labelled.clips, seed=seed)),
