@@ -76,7 +76,9 @@ def test_only_commands_that_exist_are_offered() -> None:
         (["fly"], "No such command"),
         (["run", "--limit", "ten"], "Invalid value"),
         (["run", "--limit", "0"], "limit must be a whole number of at least 1; got 0"),
-        (["run", "--conditions", "rain"], "conditions must be among clean, stretch, mix, noise; got 'rain'"),
+        (["run", "--conditions", "rain"], "conditions: a stressor must be one of"),
+        (["run", "--manifest", "m.jsonl"], "manifest must come with audio"),
+        (["run", "--states", "none,position"], "states must be among position"),
         (["run", "--config", "absent.yaml"], "config file absent.yaml cannot be read"),
         (["compare"], "Missing argument"),
         (["compare", "nowhere"], "nowhere is not a run directory: it has no settings.json"),
@@ -116,7 +118,8 @@ def test_measure_makes_records_and_neither_sweep_nor_report(
     assert _measure(audio, tmp_path / "run", "--json") == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
-    assert found["tasks"] == {"ok": 2 * (8 + 4), "quarantined": 0, "failed": 0} and found["report"] is None
+    assert found["tasks"] == {"ok": 2 * (1 + 8 + 4), "quarantined": 0, "failed": 0} and found["report"] is None
+    assert found["heard"] == 2 * 8
     assert (tmp_path / "run" / "records" / "layers.parquet").exists()
     assert not (tmp_path / "run" / "records" / "sweep.nc").exists()
     assert not (tmp_path / "run" / "report.html").exists()
@@ -133,12 +136,27 @@ def test_dry_run_lists_the_tasks_and_writes_nothing(
 ) -> None:
     assert _measure(audio, tmp_path / "run", "--dry-run", "--conditions", "clean", "--states", "position") == 0
     *tasks, last = capsys.readouterr().out.splitlines()
-    assert len(tasks) == 4 and all("--clean--position--" in task for task in tasks)
-    assert "4 tasks to measure" in last and "estimated" in last
+    assert len(tasks) == 2 + 4 and all("--clean--position--" in task for task in tasks[2:])
+    assert all(task.startswith("listen--") for task in tasks[:2])
+    assert "4 samples to hear, 6 tasks in all" in last and "estimated" in last
     assert _measure(audio, tmp_path / "run", "--dry-run", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert len(found["tasks"]) == 24 and found["estimated_seconds"] > 0 and found["estimated_disk_bytes"] > 0
+    assert (
+        len(found["tasks"]) == 26
+        and found["samples"] == 16
+        and found["estimated_seconds"] > 0
+        and found["estimated_disk_bytes"] > 0
+    )
     assert not (tmp_path / "run").exists()
+
+
+def test_states_none_hears_and_measures_nothing_more(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _measure(audio, tmp_path / "run", "--states", "none", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tasks"]["ok"] == 2 and found["heard"] == 16
+    assert not (tmp_path / "run" / "records" / "layers.parquet").exists()
 
 
 def test_failed_tasks_are_exit_code_six(tmp_path: Path, audio: Path, capsys: pytest.CaptureFixture[str]) -> None:
