@@ -81,7 +81,7 @@ def null_inputs(
                     states=heard.states,
                     tokens=heard.tokens,
                     tokens_from=heard.tokens_from,
-                    transcript=said.text,
+                    transcript=said.text or "",
                     truncated=said.truncated,
                 )
             )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from empirical.activations import COMPONENTS, _keep, capture, capture_encoder
+from empirical.activations import COMPONENTS, _keep, capture, capture_batch, capture_encoder
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.recognition.transcribe import encode, encoder_states
 from tests.helpers.tiny_whisper import write_tiny_whisper
@@ -79,6 +79,28 @@ def test_rows_do_not_depend_on_later_tokens(checkpoint: Checkpoint, states: torc
     for key, x in whole.items():
         # A causal model; float64 sums in another order, then one rounding to float32.
         np.testing.assert_allclose(x[:5], part[key], rtol=2**-22, atol=2**-22)
+
+
+def test_each_row_of_a_batch_is_that_of_its_clip_alone(checkpoint: Checkpoint, states: torch.Tensor) -> None:
+    batch = torch.cat([states, states.flip(1), 2 * states])
+    tokens = [TOKENS[:4], TOKENS, [*TOKENS, *TOKENS]]
+    found = capture_batch(checkpoint, batch, tokens, (*COMPONENTS, "hidden"))
+    for row, own, along in zip(found, batch.split(1), tokens, strict=True):
+        alone = capture(checkpoint, own, along, (*COMPONENTS, "hidden"))
+        assert row.keys() == alone.keys()
+        for key, x in alone.items():
+            assert row[key].shape == (len(along), 16)
+            # float64 sums in another order, then one rounding to float32.
+            np.testing.assert_allclose(row[key], x, rtol=2**-22, atol=2**-22)
+    whole, each = {}, {}
+    assert capture_batch(checkpoint, batch, tokens, into=whole) == [{}, {}, {}]
+    for own, along in zip(batch.split(1), tokens, strict=True):
+        capture(checkpoint, own, along, into=each)
+    for key, sums in whole.items():
+        assert sums.n == each[key].n == sum(map(len, tokens))
+        scale = np.abs(each[key].covariance()).max()
+        assert np.allclose(sums.covariance(), each[key].covariance(), rtol=0, atol=1e-13 * scale)
+    assert capture_batch(checkpoint, batch[:0], []) == []
 
 
 def test_wrong_shapes_and_tokens_are_refused(checkpoint: Checkpoint, states: torch.Tensor) -> None:

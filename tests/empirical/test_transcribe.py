@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint, quiet_transformers
-from empirical.recognition.transcribe import encode, encoder_states, normaliser_identity, transcribe, word_errors
+from empirical.recognition.transcribe import (
+    encode,
+    encoder_states,
+    normaliser_identity,
+    transcribe,
+    transcribe_batch,
+    word_errors,
+)
 from tests.helpers.tiny_whisper import rewrite_json, write_random_whisper_tiny, write_tiny_whisper
 
 torch.set_num_threads(1)
@@ -143,6 +150,10 @@ def test_true_dimensions_of_whisper_tiny_go_through(tmp_path: Path) -> None:
     out = transcribe(checkpoint, sound(3.0), max_new_tokens=3)
     assert out.tokens[:4] == (50_258, 50_259, 50_359, 50_363) and len(out.log_probs) == 3
     assert 0 < out.no_speech_prob < 1 and math.isfinite(out.avg_logprob)
+    first, second = transcribe_batch(checkpoint, [sound(3.0), sound(1.0, seed=1)], max_new_tokens=3)
+    assert first.tokens == out.tokens and second.tokens[:4] == out.tokens[:4]
+    # Of 51,865 tokens each is about as likely: a log-probability near ln of that, and float32 logits of that size.
+    assert first.log_probs == pytest.approx(out.log_probs, abs=1e-4)
 
 
 @pytest.mark.parametrize(
