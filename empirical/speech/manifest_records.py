@@ -35,6 +35,7 @@ class ManifestError(ValueError):
             "other_version": "a manifest of another schema version",
             "cut": "fewer lines than the manifest was written with, or one that breaks off",
             "bad_line": "a line without a field, or with one of the wrong kind",
+            "busy": "another process is writing the same manifest",
             "duplicate": "two lines of one utterance and condition",
             "unknown_stressor": "a condition that this version cannot make",
             "absent_audio": "an utterance whose audio is not among the clips",

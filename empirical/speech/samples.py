@@ -26,8 +26,8 @@ from empirical.speech.manifest_records import (
 from empirical.speech.records import Clip, ClipError
 from empirical.stress import PoolClip, StressResult, apply, stressor
 
-CACHE_BYTES = 32 << 20
-"""Decoded audio that a pool keeps, bytes: 500 s at 16 kHz in float32."""
+CACHE_BYTES = 8 << 20
+"""Decoded audio that a pool keeps, bytes: 130 s at 16 kHz in float32."""
 
 
 @dataclass(frozen=True, slots=True)
