@@ -52,14 +52,13 @@ class Pooled:
     """What pooling gives.
 
     Everywhere `kept` is "all", or "failed" for the pairs whose stressed transcript has WER > 0.5 though its audio was
-    not cut (the paper's filter); `stress` is a condition, or "together" for the stressed samples of all conditions that
-    leave speech, pooled as one condition against their clean pairs.
+    not cut (the paper's filter); `stress` is a condition, or "together" for one stressed sample a clip, of any
+    condition that leaves speech, pooled as one condition against their clean ones (`pooled_plan`).
 
     Attributes:
         layers: one row a model x component x layer x stress x kept x length x k: proxies clean and stressed, their
-            changes with intervals, numbers of clips, pairs and tokens, reason. `d_tail_log` is the mean of
-            ln lambda_i(stressed) / lambda_i(clean) over the modes the slope is fitted on. A clean sample counts once a
-            pair.
+            changes with intervals, numbers of clips and tokens, reason. `d_tail_log` is the mean of
+            ln lambda_i(stressed) / lambda_i(clean) over the modes the slope is fitted on.
         summary: the same changes averaged over layers, one row a model x component x stress x kept x length x k;
             stress "all" averages over the conditions that leave speech too.
         tails: eigenvalue ratios (O6) with intervals, one row a model x component x layer x stress x kept (matched,
@@ -109,7 +108,7 @@ def pool(
             if pooling is None or group[0] != model:
                 model = group[0]
                 lengths = source.lengths(model)
-                planned = plan(lengths, failed_pairs(clips, model))
+                planned = plan(lengths, failed_pairs(clips, model), seed=seed)
                 last = max(layer for name, _, layer in groups if name == model)
                 pooling = _Pooling(found, planned, Resamples(planned.everyone, resamples, seed), last)
             pooling.take(source, group)
@@ -221,8 +220,7 @@ class _Found:
             return
         key = key | {"stress": contrast.stress, "kept": contrast.kept, "length": length}
         counts = {
-            "n_clips": contrast.n_clips,
-            "n_pairs": len(contrast.pairs),
+            "n_clips": len(contrast.pairs),
             "n_tokens_clean": clean.n,
             "n_tokens_stressed": stressed.n,
         }
@@ -230,7 +228,7 @@ class _Found:
             self._proxies(key | {"k": k}, counts, clean, stressed, k)
         if length == "matched":
             both = None
-            if clean.drawn is not None and stressed.drawn is not None and contrast.n_clips >= MIN_CLUSTERS:
+            if clean.drawn is not None and stressed.drawn is not None and len(contrast.pairs) >= MIN_CLUSTERS:
                 both = clean.drawn, stressed.drawn
             tail = tail_ratio_with_ends((clean.eigenvalues, stressed.eigenvalues), both, max(MODES))
             if tail is not None:
@@ -290,7 +288,6 @@ class _Found:
     def _averaged(self, rows: pd.DataFrame) -> dict[str, Any]:
         record: dict[str, Any] = {
             "n_clips": int(rows["n_clips"].min()),
-            "n_pairs": int(rows["n_pairs"].min()),
             "n_layers": int(rows["layer"].nunique()),
             "n_tokens_clean": int(rows["n_tokens_clean"].min()),
             "n_tokens_stressed": int(rows["n_tokens_stressed"].min()),

@@ -1,14 +1,19 @@
 """Which activations are pooled against which: contrasts of a stress with clean, and the sets of rows they share.
 
 A contrast pools pairs, a stressed sample and the clean one of its clip. Its two sides at one length are sets of rows,
-and many contrasts share rows: all failed pairs are among all pairs, all pairs of a stress are among those of all
-stresses together. So rows are summed once in *atoms* (role x length x stress x failed or not), which merge into sides
-exactly, and sides of the same rows are decomposed once.
+and contrasts share rows: the failed pairs are among all pairs. So rows are summed in *atoms* (role x length x stress x
+failed or not), which merge into sides exactly, and sides of the same rows are decomposed once.
+
+"together" pools all stresses as one condition, one stressed sample a clip: where a run put several stresses on each
+clip, one is drawn by seed, as a "Hell" set with one stress an utterance would have it. All of them against clean rows
+that come once a pair would compare, at three stresses, three times as many different rows with the same ones thrice,
+and the small eigenvalues of a covariance grow with the number of different rows: 24 clips of 10 tokens in d = 128 lose
+8 % of N_eff stress by stress, and seem to lose none that way.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,7 +27,7 @@ from observables.thresholds import FAILED_WER
 
 Kept = Literal["all", "failed"]
 TOGETHER = "together"
-"""All stressed samples pooled as one condition against their clean ones: the paper's "Hell" set."""
+"""Stressed samples of all conditions pooled as one, one a clip, against their clean ones: the paper's "Hell" set."""
 
 LENGTHS = ("matched", "none")
 Pair = tuple[str, str]
@@ -38,14 +43,15 @@ class Atom:
     Attributes:
         role: "clean", "stressed", or "cloud" for all clips of a condition, paired or not.
         length: "matched" or "none".
-        condition: the stress of the pairs; of a cloud its condition.
-        failed: whether the stressed transcripts failed.
+        stress: of the pairs, or TOGETHER; of a cloud its condition.
+        part: "passed" or "failed" by the stressed transcript; "other" of TOGETHER, failed pairs of clips of which
+            another pair, that did not fail, was drawn.
     """
 
     role: str
     length: str
-    condition: str
-    failed: bool = False
+    stress: str
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class Contrast:
     Attributes:
         stress: a condition, or TOGETHER.
         kept: "all" pairs, or the "failed" ones.
-        pairs: the pairs.
+        pairs: the pairs, one a clip.
         sides: of each length the numbers of the clean and the stressed side in the plan.
     """
 
@@ -71,11 +77,6 @@ class Contrast:
     kept: Kept
     pairs: frozenset[Pair]
     sides: dict[str, tuple[int, int]]
-
-    @property
-    def n_clips(self) -> int:
-        """Distinct clips, the units of chance."""
-        return len({clip for clip, _ in self.pairs})
 
 
 @dataclass(slots=True)
@@ -89,6 +90,7 @@ class Plan:
         clouds: the side of each condition (all its clips, uncut), and of TOGETHER.
         partners: the stresses of each clip that has a clean sample.
         failed: pairs whose stressed transcript failed.
+        uses: of each clip the stress of an atom, the stressed sample it takes, and the atom's part.
     """
 
     everyone: list[str]
@@ -97,6 +99,7 @@ class Plan:
     clouds: dict[str, int] = field(default_factory=dict)
     partners: dict[str, list[str]] = field(default_factory=dict)
     failed: frozenset[Pair] = frozenset()
+    uses: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)
 
     def atoms(self) -> dict[Atom, list[int]]:
         """The atoms that are needed, each with the sides it belongs to."""
@@ -110,13 +113,12 @@ class Plan:
         self, clip: str, conditions: Mapping[str, Rows], needed: Collection[Atom]
     ) -> Iterator[tuple[Atom, Rows]]:
         """The rows of one clip, by the needed atoms that they belong to."""
-        for stress in self.partners.get(clip, ()):
-            clean, stressed = conditions[CLEAN], conditions[stress]
+        for stress, sample, part in self.uses.get(clip, ()):
+            clean, stressed = conditions[CLEAN], conditions[sample]
             shorter = min(len(clean), len(stressed))
-            failed = (clip, stress) in self.failed
             for role, rows in (("clean", clean), ("stressed", stressed)):
                 for length in LENGTHS:
-                    atom = Atom(role, length, stress, failed)
+                    atom = Atom(role, length, stress, part)
                     if atom in needed:
                         yield atom, rows[:shorter] if length == "matched" else rows
         for condition, rows in conditions.items():
@@ -139,7 +141,7 @@ def failed_pairs(clips: pd.DataFrame | None, model: str) -> frozenset[Pair]:
     return frozenset(zip(rows.loc[bad, "clip"].astype(str), rows.loc[bad, "condition"].astype(str), strict=True))
 
 
-def plan(lengths: Mapping[str, Mapping[str, int]], failed: frozenset[Pair] = frozenset()) -> Plan:
+def plan(lengths: Mapping[str, Mapping[str, int]], failed: frozenset[Pair] = frozenset(), *, seed: int = 0) -> Plan:
     """What is pooled of a model with these samples.
 
     Conditions that leave nothing of the utterance are contrasts of their own; "together" is of speech under stress.
@@ -147,21 +149,29 @@ def plan(lengths: Mapping[str, Mapping[str, int]], failed: frozenset[Pair] = fro
     Args:
         lengths: clips and the conditions each was measured in (`VectorSource.lengths`).
         failed: pairs whose stressed transcript failed; others than those measured are left out.
+        seed: of the draw of one stress a clip.
     """
     conditions = in_order({condition for clip in lengths.values() for condition in clip})
     stresses = [condition for condition in conditions if condition != CLEAN]
     paired = {clip: [one for one in stresses if one in found] for clip, found in lengths.items() if CLEAN in found}
     pairs = frozenset((clip, stress) for clip, found in paired.items() for stress in found)
     made = Plan(sorted(lengths), partners=paired, failed=failed & pairs)
+    spoken = {one for one in stresses if speaks(one)}
+    chosen: dict[tuple[str, Kept], dict[Pair, Atom]] = {}
+    for clip, found in paired.items():
+        uses = [(stress, stress, "failed" if (clip, stress) in made.failed else "passed") for stress in found]
+        uses += _drawn(clip, [one for one in found if one in spoken], made.failed, seed)
+        made.uses[clip] = uses
+        for stress, sample, part in uses:
+            if part != "other":
+                chosen.setdefault((stress, "all"), {})[clip, sample] = Atom("", "", stress, part)
+            if part != "passed":
+                chosen.setdefault((stress, "failed"), {})[clip, sample] = Atom("", "", stress, part)
     numbers: dict[Any, int] = {}
-    groups = {stress: {stress} for stress in stresses}
-    if spoken := {one for one in stresses if speaks(one)}:
-        groups[TOGETHER] = spoken
+    kept: Kept
     for kept in ("all", "failed"):
-        chosen = pairs if kept == "all" else made.failed
-        for stress, members in groups.items():
-            mine = frozenset(pair for pair in chosen if pair[1] in members)
-            if mine:
+        for stress in (*stresses, TOGETHER):
+            if mine := chosen.get((stress, kept)):
                 made.contrasts.append(_contrast(made, numbers, stress, kept, mine))
     for condition in conditions:
         clips = [clip for clip, found in lengths.items() if condition in found]
@@ -173,23 +183,36 @@ def plan(lengths: Mapping[str, Mapping[str, int]], failed: frozenset[Pair] = fro
     return made
 
 
-def _contrast(made: Plan, numbers: dict[Any, int], stress: str, kept: Kept, pairs: frozenset[Pair]) -> Contrast:
+def _drawn(clip: str, stresses: list[str], failed: frozenset[Pair], seed: int) -> list[tuple[str, str, str]]:
+    """The sample that stands for a clip among all stresses as one, and among the failed ones: the same if it failed."""
+    if not stresses:
+        return []
+    chance = int.from_bytes(hashlib.sha256(f"together\0{seed}\0{clip}".encode()).digest()[:8])
+    one = stresses[chance % len(stresses)]
+    if (clip, one) in failed:
+        return [(TOGETHER, one, "failed")]
+    others = [stress for stress in stresses if (clip, stress) in failed]
+    more = [(TOGETHER, others[chance % len(others)], "other")] if others else []
+    return [(TOGETHER, one, "passed"), *more]
+
+
+def _contrast(made: Plan, numbers: dict[Any, int], stress: str, kept: Kept, pairs: Mapping[Pair, Atom]) -> Contrast:
     sides = {}
     clips = [clip for clip, _ in pairs]
+    parts = sorted({atom.part for atom in pairs.values()})
     for length in LENGTHS:
         ends = []
         for role in ("clean", "stressed"):
-            atoms = {Atom(role, length, one, (clip, one) in made.failed) for clip, one in pairs}
-            ordered = tuple(sorted(atoms, key=lambda atom: (atom.condition, atom.failed)))
-            ends.append(_side(made, numbers, _key(role, length, pairs), ordered, clips))
+            atoms = tuple(Atom(role, length, stress, part) for part in parts)
+            ends.append(_side(made, numbers, _key(role, length, pairs), atoms, clips))
         sides[length] = (ends[0], ends[1])
-    return Contrast(stress, kept, pairs, sides)
+    return Contrast(stress, kept, frozenset(pairs), sides)
 
 
 def _key(role: str, length: str, pairs: Collection[Pair]) -> Any:
-    """Names the rows of a side: uncut clean rows are a clip's, whatever it is paired with."""
+    """Names the rows of a side: uncut clean rows are a clip's, whatever it is paired with, and no clip comes twice."""
     if role == "clean" and length == "none":
-        return role, length, frozenset(Counter(clip for clip, _ in pairs).items())
+        return role, length, frozenset(clip for clip, _ in pairs)
     return role, length, frozenset(pairs)
 
 

@@ -184,7 +184,7 @@ def paper_table(pooled: Pooled, *, length: str = "matched", k: int = 50, kept: s
     if not pooled.summary.empty:
         ours = pooled.summary[(pooled.summary["length"] == length) & (pooled.summary["k"] == k)]
         ours = ours[ours["kept"] == kept]
-        columns = ["component", "model", "stress", "n_clips", "n_pairs", "n_layers", "reason"]
+        columns = ["component", "model", "stress", "n_clips", "n_layers", "reason"]
         columns += ["power_law_clean", "rows"]
         columns += [str(name) for name in ours if str(name).startswith("d_")]
         records += [

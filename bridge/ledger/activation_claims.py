@@ -165,7 +165,7 @@ def _note(rows: pd.DataFrame, row: pd.Series, proxy: str) -> str:
     )
     tokens = f"{int(row['n_tokens_stressed'])} pooled tokens"
     if row["stress"] == TOGETHER:
-        note = f"{int(row['n_pairs'])} pairs; {tokens}" + (f"; {row['reason']}" if row["reason"] != "ok" else "")
+        note = f"one stress a clip; {tokens}" + (f"; {row['reason']}" if row["reason"] != "ok" else "")
     else:
         note = f"by stress: {by_stress}; {tokens}" if by_stress else f"{row['reason']}; {tokens}"
     if proxy == "alpha":

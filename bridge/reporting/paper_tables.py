@@ -78,7 +78,7 @@ def paper_form(analysis: Analysis, component: str, length: str, *, k: int = 50, 
             # As published, digit by digit.
             cells += [f"{row[f'd_{name}']:+g}".replace("-", "−") for name, _, _ in _CHANGES]
         else:
-            cells = [str(row["model"]), stress_named(str(row["stress"])), _counted(row)]
+            cells = [str(row["model"]), stress_named(str(row["stress"])), str(int(row["n_clips"]))]
             cells += [_change(row, name, decimals) for name, _, decimals in _CHANGES]
         rows.append([*cells, _power_law(row)])
     return Table(
@@ -133,15 +133,10 @@ def together_explained(analysis: Analysis) -> str:
     if len(stresses) < 2:
         return ""
     return (
-        "“Mean over stresses” averages the changes of each stress; “all stresses as one condition” pools their samples "
-        "into one covariance against their clean pairs, as the paper pools its stressed set: there the differences "
-        "between the stresses add directions of their own, so its N_eff stands higher."
+        "“Mean over stresses” averages the changes of each stress. “All stresses as one condition” pools one stressed "
+        "sample a clip, its stress drawn by seed, into one covariance against the clean samples of the same clips, as "
+        "the paper pools its stressed set: what the stresses do differently then adds directions of its own."
     )
-
-
-def _counted(row: dict[str, Any]) -> str:
-    clips, pairs = int(row["n_clips"]), int(row["n_pairs"])
-    return str(clips) if pairs == clips else f"{clips} ({pairs} pairs)"
 
 
 def _change(row: dict[str, Any], name: str, decimals: int) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bridge.comparison import pooled, pooled_plan, pooled_spectra, pooled_sums
-from bridge.comparison.vectors import PartVectors
+from bridge.comparison.vectors import PartVectors, TableVectors
 from observables import CovarianceSums
 from tests.bridge.test_vectors import write_parts
 from tests.helpers.records import activation_rows
@@ -221,19 +221,21 @@ def test_streamed_sides_are_those_of_all_rows_stacked(stress, kept, length):
     failed = {(f"c{n}", "mix") for n in (0, 1, 3, 4, 6, 7)} | {(f"c{n}", "noise") for n in (1, 2, 5, 6)}
     clips = clip_table(frame, failed, truncated={("c8", "mix")})
     found = pooled.pool(frame, clips, seed=4, resamples=30)
-    pairs = [
-        (clip, one)
-        for clip in sorted(set(frame["clip"]))
-        for one in (("mix", "noise") if stress == "together" else (stress,))
-        if (clip, one) != ("c2", "mix") and (kept == "all" or (clip, one) in failed)
-    ]
+    contrast = next(
+        one
+        for one in pooled_plan.plan(TableVectors(frame).lengths("toy"), frozenset(failed), seed=4).contrasts
+        if (one.stress, one.kept) == (stress, kept)
+    )
+    pairs = sorted(contrast.pairs)
+    if stress != "together":
+        everyone = [(clip, stress) for clip in sorted(set(frame["clip"])) if (clip, stress) != ("c2", "mix")]
+        assert pairs == [pair for pair in everyone if kept == "all" or pair in failed]
     (clean, clean_drawn), (stressed, stressed_drawn) = straightforward(frame, pairs, "self-attention", 2, length)
     row = found.layers.query(
         "component == 'self-attention' and layer == 2 and k == 10 and stress == @stress and kept == @kept"
         " and length == @length"
     ).squeeze()
-    assert row["n_pairs"] == len(pairs)
-    assert row["n_clips"] == len({clip for clip, _ in pairs})
+    assert row["n_clips"] == len(pairs)
     expected = pooled_spectra.changes(pooled_spectra.proxies(clean, 10), pooled_spectra.proxies(stressed, 10))
     drawn = pooled_spectra.changes(*(pooled_spectra.batch_proxies(one, 10) for one in (clean_drawn, stressed_drawn)))
     for name in ("n_eff_pct", "log10_kf", "alpha"):
@@ -275,7 +277,26 @@ def test_one_stress_an_utterance_pools_each_clip_once():
     counts = found.groupby("stress")["n_clips"].first().to_dict()
     assert counts == {"mix": 5, "noise": 4, "together": 9}
     row = found[(found["stress"] == "together") & (found["component"] == "feed-forward")].squeeze()
-    assert (row["n_pairs"], row["n_tokens_clean"], row["n_tokens_stressed"]) == (9, 108, 5 * 12 + 4 * 9)
+    assert (row["n_clips"], row["n_tokens_clean"], row["n_tokens_stressed"]) == (9, 108, 5 * 12 + 4 * 9)
+
+
+def test_together_draws_one_stress_a_clip_by_seed_and_a_failed_one_where_there_is_any():
+    clips = [f"c{n}" for n in range(200)]
+    stresses = ["stretch", "mix", "noise"]
+    lengths = {clip: dict.fromkeys(["clean", *stresses, "silence"], 9) for clip in clips}
+    failed = frozenset((clip, "mix") for clip in clips[:50])
+
+    def drawn(seed: int, kept: str) -> dict[str, str]:
+        found = pooled_plan.plan(lengths, failed, seed=seed).contrasts
+        return dict(next(one for one in found if (one.stress, one.kept) == ("together", kept)).pairs)
+
+    one, other = drawn(1, "all"), drawn(2, "all")
+    assert one == drawn(1, "all")
+    assert set(one) == set(clips)
+    assert set(one.values()) == set(stresses)  # silence leaves no speech
+    # 200 draws of three, two thirds of which differ between seeds: 133 +- 7.
+    assert 100 < sum(one[clip] != other[clip] for clip in clips) < 167
+    assert drawn(1, "failed") == dict.fromkeys(clips[:50], "mix")
 
 
 def test_progress_is_told_after_each_group_and_parts_pool_as_their_table(tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bridge.comparison.conditions import conditions_of
+from bridge.comparison.conditions import CLEAN, conditions_of, in_order
 from bridge.comparison.pooled import TOGETHER, Pooled
 from bridge.reporting.figures import style
 
@@ -18,54 +20,81 @@ PROXY_LABELS = {
     "log10_kf": ("$K_f$", "change of $\\log_{10} K_f$"),
     "alpha": ("α", "change of α"),
 }
+TOGETHER_LABEL = "all stresses as one condition"
+_FEW = 4
+"""Conditions up to which each keeps its interval or its name beside its mark; with more they would cover each other."""
+_MANY_MARKS = 400
+"""Marks from which they are drawn as an image inside the vector figure: 5,559 clips would be megabytes."""
 
 
 def changes_by_layer(pooled: Pooled, model: str, *, k: int = 50, narrow: bool = False) -> Figure:
-    """The paper's Figure 1: change of N_eff, K_f and alpha by layer and component, matched lengths, with intervals."""
+    """The paper's Figure 1: change of N_eff, K_f and alpha by layer and component, matched lengths, with intervals.
+
+    All stresses pooled as one condition, the paper's way, are black; with more than four stresses only these carry
+    their intervals.
+    """
     rows = pooled.layers
     if not rows.empty:
         rows = rows[(rows["model"] == model) & (rows["k"] == k) & (rows["length"] == "matched")]
-        rows = rows[(rows["kept"] == "all") & (rows["stress"] != TOGETHER)]
-        rows = rows[rows["d_alpha"].notna()]
+        rows = rows[(rows["kept"] == "all") & rows["d_alpha"].notna()]
     if rows.empty:
         return style.nothing(f"{model}: fewer than {k} positive eigenvalues in every pooled covariance.", narrow=narrow)
     figure, axes = style.grid_of_panels(9, columns=3, height=2.1, narrow=narrow)
     depth = int(rows["layer"].max())
-    stresses = conditions_of(rows.rename(columns={"stress": "condition"}))
+    stresses = _stresses(rows)
     for row, (proxy, (short, unit)) in enumerate(PROXY_LABELS.items()):
         for column, component in enumerate(COMPONENTS):
             one = axes[3 * row + column]
             for place, stress in enumerate(stresses):
                 part = rows[(rows["component"] == component) & (rows["stress"] == stress)].sort_values("layer")
-                effect = part[f"d_{proxy}"].to_numpy(dtype=np.float64)
-                ends = [
-                    effect - part[f"d_{proxy}_low"].to_numpy(dtype=np.float64),
-                    part[f"d_{proxy}_high"].to_numpy(dtype=np.float64) - effect,
-                ]
-                one.errorbar(
-                    part["layer"].to_numpy() + 0.12 * (place - (len(stresses) - 1) / 2),
-                    effect,
-                    yerr=np.maximum(np.nan_to_num(ends), 0.0),
-                    color=style.colour_of(stress),
-                    marker=style.marker_of(stress),
-                    markersize=3.5,
-                    linewidth=1.2,
-                    elinewidth=0.9,
-                    label=stress,
-                )
+                _by_layer(one, part, proxy, stress, place - (len(stresses) - 1) / 2, len(stresses))
             one.axhline(0.0, color=style.INK, linewidth=0.8)
             style.whole_layers(one, depth)
             style.label(one, f"{component}: {short}", "decoder layer", unit)
-    style.note(axes[0], f"K = {k}, n = {int(rows['n_clips'].min())} clips", y=0.97, va="top")
+    style.note(axes[0], f"K = {k}, {_clips(rows)}", y=0.97, va="top")
     style.shared_legend(figure, axes, narrow=narrow)
     return figure
+
+
+def _stresses(rows: pd.DataFrame) -> list[str]:
+    """In order; TOGETHER last, and only beside others."""
+    named = in_order(one for one in rows["stress"] if one != TOGETHER)
+    return [*named, TOGETHER] if len(named) > 1 and TOGETHER in set(rows["stress"]) else named
+
+
+def _clips(rows: pd.DataFrame) -> str:
+    low, high = int(rows["n_clips"].min()), int(rows["n_clips"].max())
+    return f"n = {low} clips" if low == high else f"n = {low} to {high} clips"
+
+
+def _by_layer(axes: Axes, part: pd.DataFrame, proxy: str, stress: str, place: float, count: int) -> None:
+    one_of_all = stress == TOGETHER
+    colour = style.INK if one_of_all else style.colour_of(stress)
+    effect = part[f"d_{proxy}"].to_numpy(dtype=np.float64)
+    ends = [
+        effect - part[f"d_{proxy}_low"].to_numpy(dtype=np.float64),
+        part[f"d_{proxy}_high"].to_numpy(dtype=np.float64) - effect,
+    ]
+    bars = np.maximum(np.nan_to_num(ends), 0.0) if one_of_all or count <= _FEW + 1 else None
+    axes.errorbar(
+        part["layer"].to_numpy() + place * min(0.12, 0.5 / count),
+        effect,
+        yerr=bars,
+        color=colour,
+        marker="*" if one_of_all else style.marker_of(stress),
+        markersize=5 if one_of_all else 3.5,
+        linewidth=1.2,
+        linestyle=(0, (4, 2)) if one_of_all else "-",
+        elinewidth=0.9,
+        label=TOGETHER_LABEL if one_of_all else stress,
+    )
 
 
 def clouds(pooled: Pooled, points: pd.DataFrame, models: Sequence[str], *, narrow: bool = False) -> Figure:
     """The paper's Figure 2: final decoder layer, N_eff against alpha, one cloud a model.
 
     Left: every clip alone (K = 10), clean filled, stressed hollow. Right: pooled over clips (K = 50), one mark a
-    condition in a cloud of bootstrap resamples.
+    condition in a cloud of bootstrap resamples; the stresses pooled as one condition are a star.
     """
     if points.empty:
         return style.nothing("No clip has ten positive eigenvalues.", narrow=narrow)
@@ -74,72 +103,103 @@ def clouds(pooled: Pooled, points: pd.DataFrame, models: Sequence[str], *, narro
         colour = style.MODEL_COLOURS[index % len(style.MODEL_COLOURS)]
         marker = style.MODEL_MARKERS[index % len(style.MODEL_MARKERS)]
         mine = points[points["model"] == model]
-        for clean in (True, False):
-            part = mine[(mine["condition"] == "clean") == clean]
+        for clean in (False, True):
+            part = mine[(mine["condition"] == CLEAN) == clean]
             axes[0].plot(
                 part["effective_rank_10"],
                 part["alpha_10"],
                 linestyle="none",
                 marker=marker,
-                markersize=4.5,
+                markersize=4.5 if len(part) <= _MANY_MARKS else 3.0,
                 markeredgecolor=colour,
                 markerfacecolor=colour if clean else "none",
-                alpha=0.75,
+                alpha=0.75 if len(part) <= _MANY_MARKS else 0.35,
+                rasterized=len(part) > _MANY_MARKS,
                 label=f"{model}, {'clean' if clean else 'stressed'}",
             )
         rows = pooled.clouds
-        if rows.empty:
+        if not rows.empty:
+            chosen = rows[(rows["model"] == model) & (rows["component"] == "cross-attention")]
+            _pooled_cloud(axes[1], chosen, colour, marker)
+    style.label(axes[0], "clip by clip, K = 10", "$N_{eff}$ (of 10)", "α over modes 1..10")
+    style.label(axes[1], "pooled, K = 50, with resamples", "$N_{eff}$ (of 50)", "α over modes 10..50")
+    style.note(axes[0], f"n = {len(points)} transcripts of {points['clip'].nunique()} clips")
+    style.shared_legend(figure, axes, narrow=narrow)
+    return figure
+
+
+def _pooled_cloud(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
+    """One model's conditions; with many of them only clean and all stresses as one are named and have a cloud."""
+    stresses = in_order(one for one in rows["condition"] if one not in (CLEAN, TOGETHER))
+    named = {CLEAN, *(stresses if len(stresses) <= _FEW else ())} | ({TOGETHER} if len(stresses) > 1 else set())
+    for row in rows.to_dict("records"):
+        condition = str(row["condition"])
+        n_eff, alpha = float(row["n_eff"]), float(row["alpha"])
+        if not np.isfinite(n_eff) or (condition == TOGETHER and condition not in named):
             continue
-        for row in rows[(rows["model"] == model) & (rows["component"] == "cross-attention")].to_dict("records"):
-            n_eff, alpha = float(row["n_eff"]), float(row["alpha"])
-            axes[1].plot(row["n_eff_draws"], row["alpha_draws"], ".", color=colour, markersize=1.6, alpha=0.25)
-            if not np.isfinite(n_eff):
-                continue
-            axes[1].plot(
-                [n_eff],
-                [alpha],
-                marker=marker,
-                markersize=7,
-                markeredgecolor=style.INK,
-                markeredgewidth=0.8,
-                markerfacecolor=colour if row["condition"] == "clean" else "white",
+        if condition in named:
+            axes.plot(
+                row["n_eff_draws"], row["alpha_draws"], ".", color=colour, markersize=1.6, alpha=0.25, rasterized=True
             )
-            axes[1].annotate(
-                str(row["condition"]),
+        axes.plot(
+            [n_eff],
+            [alpha],
+            marker="*" if condition == TOGETHER else marker,
+            markersize=11 if condition == TOGETHER else 7 if condition in named else 4.5,
+            markeredgecolor=style.INK,
+            markeredgewidth=0.8,
+            markerfacecolor=colour if condition == CLEAN else "white",
+            zorder=4,
+        )
+        if condition in named:
+            axes.annotate(
+                "all as one" if condition == TOGETHER else _wrapped(condition, 18),
                 (n_eff, alpha),
                 xytext=(6, 5),
                 textcoords="offset points",
                 fontsize=7.5,
                 color=style.INK,
+                zorder=5,
             )
-    style.label(axes[0], "clip by clip, K = 10", "$N_{eff}$ (of 10)", "α over modes 1..10")
-    style.label(axes[1], "pooled, K = 50, with resamples", "$N_{eff}$ (of 50)", "α over modes 10..50")
-    style.note(axes[0], f"n = {len(points)} transcripts")
-    style.shared_legend(figure, axes, narrow=narrow)
-    return figure
 
 
 def tail_ratios(pooled: Pooled, model: str, *, narrow: bool = False) -> Figure:
-    """The paper's Figure 3: lambda_i(stressed) / lambda_i(clean) of the final layer, i = 1..50, with intervals."""
+    """The paper's Figure 3: lambda_i(stressed) / lambda_i(clean) of the final layer, i = 1..50, with intervals.
+
+    With more than four stresses only all of them as one condition, black, keep their band.
+    """
     rows = pooled.tails
     if not rows.empty:
-        rows = rows[(rows["model"] == model) & (rows["kept"] == "all") & (rows["stress"] != TOGETHER)]
+        rows = rows[(rows["model"] == model) & (rows["kept"] == "all")]
     if rows.empty:
         return style.nothing(f"{model}: fewer than 50 positive eigenvalues in the pooled covariances.", narrow=narrow)
     last = rows[rows["layer"] == rows["layer"].max()]
     figure, axes = style.grid_of_panels(3, columns=3, height=2.7, narrow=narrow)
+    stresses = _stresses(last)
     for one, component in zip(axes, COMPONENTS, strict=True):
         part = last[last["component"] == component]
-        for stress in conditions_of(part.rename(columns={"stress": "condition"})):
-            row = part[part["stress"] == stress].iloc[0]
+        for stress in stresses:
+            found = part[part["stress"] == stress]
+            if found.empty:
+                continue
+            row, one_of_all = found.iloc[0], stress == TOGETHER
+            colour = style.INK if one_of_all else style.colour_of(stress)
             x = np.arange(1, len(row["ratio"]) + 1)
-            one.plot(x, row["ratio"], color=style.colour_of(stress), linewidth=1.5, label=stress)
-            low, high = (np.asarray(row[end], dtype=np.float64) for end in ("low", "high"))
-            one.fill_between(x, low, high, color=style.colour_of(stress), alpha=0.15, linewidth=0)
+            one.plot(
+                x,
+                row["ratio"],
+                color=colour,
+                linewidth=1.5,
+                linestyle=(0, (4, 2)) if one_of_all else "-",
+                label=TOGETHER_LABEL if one_of_all else stress,
+            )
+            if one_of_all or len(stresses) <= _FEW + 1:
+                low, high = (np.asarray(row[end], dtype=np.float64) for end in ("low", "high"))
+                one.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         one.axhline(1.0, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
         style.log_axis(one.yaxis)
         style.label(one, f"{component}, last layer", "mode i", "$\\lambda_i$ stressed / $\\lambda_i$ clean")
-    style.note(axes[0], f"n = {int(last['n_clips'].min())} clips, matched lengths")
+    style.note(axes[0], f"{_clips(last)}, matched lengths")
     style.shared_legend(figure, axes, narrow=narrow)
     return figure
 
@@ -147,39 +207,70 @@ def tail_ratios(pooled: Pooled, model: str, *, narrow: bool = False) -> Figure:
 def error_rates(wer: pd.DataFrame, clips: pd.DataFrame, *, narrow: bool = False) -> Figure:
     """WER by condition: every clip, the mean with its 95 % interval, truncated clips hollow."""
     models = list(dict.fromkeys(wer["model"]))
-    figure, axes = style.grid_of_panels(len(models), columns=3, height=2.9, narrow=narrow)
+    most = max(int((wer["model"] == model).sum()) for model in models)
+    columns = 3 if most <= _FEW else 2 if most <= 6 else 1
+    lettered = (4.0 if narrow else 10.0 / min(columns, len(models)) - 0.8) / most / 0.075
+    figure, axes = style.grid_of_panels(len(models), columns=columns, height=2.9, narrow=narrow)
     for one, model in zip(axes, models, strict=True):
         rows = clips[(clips["model"] == model) & clips["wer"].notna()]
         names = conditions_of(wer[wer["model"] == model])
         for place, condition in enumerate(names):
             part = rows[rows["condition"] == condition].sort_values("clip")
-            # Spread by rank, not at random: the same records draw the same figure.
-            spread = (np.arange(len(part)) % 7 - 3) * 0.045
-            for truncated in (False, True):
-                chosen = part["truncated"].astype(bool).to_numpy() == truncated
-                one.plot(
-                    place + spread[chosen],
-                    part["wer"].to_numpy()[chosen],
-                    linestyle="none",
-                    marker=style.marker_of(condition),
-                    markersize=3.5,
-                    markeredgecolor=style.colour_of(condition),
-                    markerfacecolor="none" if truncated else style.colour_of(condition),
-                    alpha=0.45,
-                )
             row = wer[(wer["model"] == model) & (wer["condition"] == condition)].iloc[0]
-            ends = [[row["wer"] - row["low"]], [row["high"] - row["wer"]]]
-            one.errorbar(
-                [place + 0.28],
-                [row["wer"]],
-                yerr=np.nan_to_num(np.maximum(ends, 0.0)),
-                marker="_",
-                markersize=10,
-                color=style.INK,
-                elinewidth=1.4,
-                capsize=3,
-            )
+            _errors(one, part, row, condition, place)
         one.axhline(0.5, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-        one.set_xticks(range(len(names)), [f"{name}\nn = {int((rows['condition'] == name).sum())}" for name in names])
+        counts = rows["condition"].value_counts()
+        ticks = [f"{_wrapped(name, max(6, int(lettered)))}\nn = {int(counts.get(name, 0))}" for name in names]
+        one.set_xticks(range(len(names)), ticks)
         style.label(one, model, "", "word error rate")
+    lines = max(label.get_text().count("\n") + 1 for one in axes for label in one.get_xticklabels())
+    if lines > 2:
+        _make_room(figure, axes, 0.13 * (lines - 2))
     return figure
+
+
+def _errors(axes: Axes, part: pd.DataFrame, row: pd.Series, condition: str, place: int) -> None:
+    """One condition of one model: its clips, and the mean beside them."""
+    # Spread by rank, not at random: the same records draw the same figure.
+    spread = (np.arange(len(part)) % 7 - 3) * 0.045
+    for truncated in (False, True):
+        chosen = part["truncated"].astype(bool).to_numpy() == truncated
+        axes.plot(
+            place + spread[chosen],
+            part["wer"].to_numpy()[chosen],
+            linestyle="none",
+            marker=style.marker_of(condition),
+            markersize=3.5,
+            markeredgecolor=style.colour_of(condition),
+            markerfacecolor="none" if truncated else style.colour_of(condition),
+            alpha=0.45,
+            rasterized=len(part) > _MANY_MARKS,
+        )
+    ends = [[row["wer"] - row["low"]], [row["high"] - row["wer"]]]
+    axes.errorbar(
+        [place + 0.28],
+        [row["wer"]],
+        yerr=np.nan_to_num(np.maximum(ends, 0.0)),
+        marker="_",
+        markersize=10,
+        color=style.INK,
+        elinewidth=1.4,
+        capsize=3,
+    )
+
+
+def _make_room(figure: Figure, axes: Sequence[Axes], inches: float) -> None:
+    """Lifts the lower edge of every panel for tick labels of several lines."""
+    height = float(figure.get_size_inches()[1])
+    for one in axes:
+        x0, y0, w, h = one.get_position(original=True).bounds
+        one.set_position((x0, y0 + inches / height, w, h - inches / height))
+
+
+def _wrapped(label: str, letters: int) -> str:
+    """A condition in lines of about so many letters, broken behind its signs."""
+    if len(label) <= letters:
+        return label
+    pieces = label.replace("+", "+ ").replace(":", ": ").replace("=", "= ").replace("_", "_ ")
+    lines = textwrap.wrap(pieces, letters, break_long_words=False)
+    return "\n".join(line.replace("+ ", "+").replace(": ", ":").replace("= ", "=").replace("_ ", "_") for line in lines)
