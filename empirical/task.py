@@ -46,11 +46,10 @@ def measure_task(
     checkpoint: Checkpoint,
     sample: Sample,
     state: State,
-    *former: Any,
+    *,
     told: Told | None = None,
     k: int = 8,
-    seed: int = 0,
-    with_clip: bool | None = None,
+    seed: int | None = None,
     pool: Sequence[PoolClip] = (),
     noises: Sequence[PoolClip] = (),
     tokens: TokensFrom = "own",
@@ -81,10 +80,6 @@ def measure_task(
         NonFiniteError: if the model gives anything that is not finite.
         OutOfMemoryError: if there is no memory for one direction at a time.
     """
-    if former:  # until bridge's jobs listen first: clip, condition, state, and the clip's own rows with them
-        return _former(
-            checkpoint, Sample(sample, state, seed), former[0], with_clip, k, pool, tokens, max_tokens, memory_bytes
-        )  # type: ignore
     prepared = prepare(
         checkpoint, sample, pool=pool, noises=noises, tokens=tokens, max_tokens=max_tokens, long=long, told=told
     )
@@ -95,32 +90,6 @@ def measure_task(
         blocks = block_rows(checkpoint, prepared, chain, state, measured=measured, seed=prepared.seed)
         subspaces = subspace_rows(checkpoint, prepared, chain, state, seed=prepared.seed)
     return TaskRecords(layers=layer_rows(checkpoint, prepared, measured), blocks=blocks, subspaces=subspaces)
-
-
-@dataclass(frozen=True, slots=True)
-class _FormerRecords:
-    clips: list[dict[str, Any]]
-    layers: list[dict[str, Any]]
-    blocks: list[dict[str, Any]]
-    subspaces: list[dict[str, Any]]
-    activations: list[dict[str, Any]]
-
-
-def _former(checkpoint, sample, state, with_clip, k, pool, tokens, max_tokens, memory_bytes) -> Any:  # type: ignore
-    from empirical.listening import listen
-    from empirical.speech.samples import make_sample
-
-    found = measure_task(
-        checkpoint, sample, state, k=k, pool=pool, tokens=tokens, max_tokens=max_tokens, memory_bytes=memory_bytes
-    )
-    clips, activations = [], []
-    if state == "position" if with_clip is None else with_clip:
-        make_sample(sample, pool=pool)
-        heard = listen(checkpoint, [sample], pool=pool, tokens=tokens, max_tokens=max_tokens)
-        clips = heard.clips
-        vectors = {(row["component"], row["layer"]): row["x"] for row in heard.vectors}
-        activations = [{**row, "x": vectors[row["component"], row["layer"]]} for row in heard.activations]
-    return _FormerRecords(clips, found.layers, found.blocks, found.subspaces, activations)
 
 
 def chain_of(checkpoint: Checkpoint, prepared: Prepared, state: State) -> Any:
