@@ -1,0 +1,49 @@
+"""Why a stress cannot be applied."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import ClassVar
+
+
+class StressError(ValueError):
+    """A stress that does not exist or cannot be applied.
+
+    Attributes:
+        code: one of `CODES`.
+        message: what was wrong, in words, without the code.
+    """
+
+    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+        {
+            "unknown_stressor": "a name that no stressor has",
+            "bad_parameter": "a parameter that its stressor does not have, or a value outside its range",
+            "bad_samples": "samples that are not one-dimensional, finite floats",
+            "silent": "no active speech to set a level by",
+            "too_long": "a result longer than the longest audio that is read",
+            "too_short": "a result of no sample",
+            "pool_empty": "no utterance of another speaker to mix in",
+            "no_noises": "no usable recording of noise to take from",
+            "pool_missing": "an utterance or recording that was recorded is not at hand",
+        }
+    )
+
+    def __init__(self, code: str, message: str) -> None:
+        if code not in self.CODES:
+            raise KeyError(f"code must be one of StressError.CODES; got {code!r}")
+        super().__init__(f"{message} [{code}]")
+        self.code = code
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[StressError], tuple[str, str]]:
+        return (type(self), (self.code, self.message))
+
+
+def require(holds: bool, name: str, rule: str, value: object) -> None:
+    """Refuse a parameter.
+
+    Raises:
+        StressError: "bad_parameter", naming rule and value, unless the rule holds.
+    """
+    if not holds:
+        raise StressError("bad_parameter", f"{name} must {rule}; got {value}")

@@ -1,0 +1,108 @@
+"""A room around the speaker."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+import scipy.fft
+
+from empirical.speech.audio import SAMPLE_RATE_HZ
+from empirical.stress.errors import StressError, require
+from empirical.stress.levels import lengths, scale_notes, within_full_scale
+from empirical.stress.records import Scene, StressResult
+
+TAIL_DB = 90.0
+"""The synthetic tail ends this far below its beginning: far enough not to bend the fit of its decay."""
+
+FIT_DB = (-5.0, -35.0)
+"""Part of the decay curve that is fitted, ISO 3382-1's T30."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reverberation:
+    """Reverberation by a synthetic room: direct sound and an exponential tail of Gaussian noise.
+
+    h = delta + g w_k 10^(-3 k / (rt60_s f)), k >= 1, w white Gaussian, f = 16 kHz, with g such that the tail's energy
+    lies drr_db under the direct sound's: the statistical model of a diffuse field (J.-D. Polack, "La transmission de
+    l'energie sonore dans les salles", 1988; Habets, "Single- and multi-microphone speech dereverberation", 2007,
+    section 2.4). No early reflections, no colouring. The result is as long as the source: the tail after its last
+    sample is cut, so that truncation at a model's window is the source's own.
+
+    Attributes:
+        rt60_s: time in which the tail decays by 60 dB, seconds, 0.05 to 10.
+        drr_db: direct-to-reverberant energy ratio of the room, -40 to 40.
+    """
+
+    rt60_s: float = 0.8
+    drr_db: float = 0.0
+    name: ClassVar[str] = "reverberation"
+    removes_speech: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require(0.05 <= self.rt60_s <= 10, "rt60_s", "lie in 0.05 to 10", self.rt60_s)
+        require(-40 <= self.drr_db <= 40, "drr_db", "lie in -40 to 40", self.drr_db)
+
+    def put(self, samples: np.ndarray, scene: Scene) -> StressResult:
+        """Reverberant samples; achieved has "rt60_s" (Schroeder's, of the tail drawn) and "drr_db".
+
+        Raises:
+            StressError: "silent".
+        """
+        speech = samples.astype(np.float64)
+        if not np.abs(speech).max() > 0:
+            raise StressError("silent", f"{scene.utterance}: no sound to reverberate")
+        tail = self._tail(scene)
+        room = np.concatenate([[1.0], tail])
+        result, scale = within_full_scale(_convolve(speech, room))
+        achieved = lengths(result, scale) | {
+            "rt60_s": decay_time(tail),
+            "drr_db": -10 * math.log10(np.square(tail).sum()),
+        }
+        return StressResult(result, achieved, dict(asdict(self)), scale_notes(scale))
+
+    def _tail(self, scene: Scene) -> np.ndarray:
+        count = math.ceil(self.rt60_s * SAMPLE_RATE_HZ * TAIL_DB / 60)
+        per_sample = 10 ** (-3 / (self.rt60_s * SAMPLE_RATE_HZ))
+        tail = scene.generator(self.name).standard_normal(count)
+        # Powers by repeated multiplication: `**` and `exp` of arrays round differently on different processors.
+        tail *= np.multiply.accumulate(np.full(count, per_sample))
+        tail *= math.sqrt(10 ** (-self.drr_db / 10) / np.square(tail).sum())
+        return tail
+
+
+def decay_time(response: np.ndarray) -> float:
+    """Reverberation time of an impulse response without its direct sound, seconds.
+
+    Schroeder's backward integral E(k) = sum_{j >= k} h_j^2 (J. Acoust. Soc. Am. 37, 1965), a line through its dB from
+    -5 to -35 by least squares, extrapolated to -60 (ISO 3382-1, T30).
+
+    Args:
+        response: (n,) at 16 kHz.
+
+    Returns:
+        Seconds; NaN if it does not decay by 35 dB over at least two samples.
+    """
+    energy = np.cumsum(np.square(response, dtype=np.float64)[::-1])[::-1]
+    if not energy[0] > 0:
+        return math.nan
+    decay_db = 10 * np.log10(np.maximum(energy / energy[0], 1e-30))
+    fitted = np.flatnonzero((decay_db <= FIT_DB[0]) & (decay_db >= FIT_DB[1]))
+    if len(fitted) < 2 or decay_db[-1] > FIT_DB[1]:
+        return math.nan
+    time_s = fitted / SAMPLE_RATE_HZ
+    centred = time_s - time_s.mean()
+    slope = float((centred * decay_db[fitted]).sum() / np.square(centred).sum())
+    return -60 / slope if slope < 0 else math.nan
+
+
+def _convolve(samples: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """The first n samples of the convolution; products of real numbers alone, which round alike on every processor."""
+    size = scipy.fft.next_fast_len(len(samples) + len(room) - 1, real=True)
+    a, b = scipy.fft.rfft(samples, size), scipy.fft.rfft(room, size)
+    product = np.empty_like(a)
+    product.real = a.real * b.real - a.imag * b.imag
+    product.imag = a.real * b.imag + a.imag * b.real
+    return scipy.fft.irfft(product, size)[: len(samples)]
