@@ -24,7 +24,7 @@ from empirical.speech.manifest_records import (
     version_differences,
 )
 from empirical.speech.records import Clip, ClipError
-from empirical.stress import PoolClip, StressResult, apply, stressor
+from empirical.stress import PoolClip, StressResult, apply, parse, reapply
 
 CACHE_BYTES = 8 << 20
 """Decoded audio that a pool keeps, bytes: 130 s at 16 kHz in float32."""
@@ -60,17 +60,26 @@ def make_sample(sample: Sample, *, pool: Sequence[PoolClip] = (), noises: Sequen
         StressError: if the condition is unknown or cannot be applied.
         ManifestError: "changed_source", "changed_result" where the sample is not what was recorded.
     """
-    kind = stressor(sample.condition)
+    kind = parse(sample.condition)
     clip = sample.clip
     audio = load_audio(clip.path)
     if sample.recorded is None:
-        return apply(kind, audio, utterance=clip.name, seed=sample.seed, pool=pool, speaker=clip.speaker)
+        return apply(kind, audio, utterance=clip.name, seed=sample.seed, pool=pool, speaker=clip.speaker, noises=noises)
     recorded = sample.recorded
     if file_sha256(clip.path) != recorded.source_sha256:
         raise ManifestError(
             "changed_source", f"{clip.name}: {clip.path.name} is not the file that the manifest was made from"
         )
-    result = apply(kind, audio, utterance=clip.name, seed=sample.seed, pool=pool, speaker=recorded.speaker)
+    result = reapply(
+        kind,
+        recorded.parameters,
+        audio,
+        utterance=clip.name,
+        seed=sample.seed,
+        pool=pool,
+        speaker=recorded.speaker,
+        noises=noises,
+    )
     if recorded.result_sha256 not in (None, samples_sha256(result.samples)):
         others = version_differences(recorded.versions)
         why = f"versions differ ({others})" if others else "versions are the same, so what was mixed in is not"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import collections
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io.wavfile
 
+from empirical.speech import manifest as manifest_module
 from empirical.speech.audio import load_audio
 from empirical.speech.clips import find_clips, scan_clips
 from empirical.speech.manifest import STRESSES, one_stress, samples_sha256, write_manifest
+from empirical.speech.manifest_records import ManifestError
 from empirical.stress import StressError
 
 RATE = 16_000
@@ -138,17 +141,113 @@ def test_a_stress_that_fails_is_quarantined_by_its_name(corpus: Path, tmp_path: 
     assert {(line["stressor"], line["code"]) for line in read(summary.quarantine)} == {("mix", "pool_empty")}
 
 
-def test_nothing_half_written_when_it_breaks_off(corpus: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out" / "m.jsonl"
-    write_manifest(find_clips(corpus), ("noise",), 0, out)
-    before = out.read_bytes()
+def stopping_after(calls: int) -> Callable[[], None]:
+    left = iter(range(calls - 1))
 
     def stop() -> None:
-        raise KeyboardInterrupt
+        if next(left, None) is None:
+            raise KeyboardInterrupt
 
+    return stop
+
+
+def test_nothing_half_written_when_it_breaks_off_and_it_goes_on_from_there(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (corpus / "junk.mp3").write_bytes(b"junk" * 100)
+    clips = find_clips(corpus)
+    out, at_once = tmp_path / "out" / "m.jsonl", tmp_path / "once.jsonl"
+    write_manifest(clips, ("noise",), 0, out)
+    before = out.read_bytes()
+    write_manifest(clips, ("noise", "stretch"), 1, at_once, tmp_path / "once")
+    part = out.with_name("m.jsonl.part")
     with pytest.raises(KeyboardInterrupt):
-        write_manifest(find_clips(corpus), ("noise",), 1, out, progress=stop)
-    assert out.read_bytes() == before and list(out.parent.iterdir()) == [out]
+        write_manifest(clips, ("noise", "stretch"), 1, out, tmp_path / "audio", progress=stopping_after(6))
+    assert out.read_bytes() == before
+    assert set(out.parent.iterdir()) == {out, out.with_name("m.jsonl.quarantine.jsonl"), part}
+    with open(part, "ab") as file:  # as a power failure leaves it
+        file.write(b'{"utterance": "half')
+    done: list[str] = []
+    load = load_audio
+    monkeypatch.setattr(manifest_module, "load_audio", lambda path: (done.append(path.stem), load(path))[1])
+    told: list[None] = []
+    made = write_manifest(clips, ("noise", "stretch"), 1, out, tmp_path / "audio", progress=lambda: told.append(None))
+    assert made.kept == 6 and done == [clip.name for clip in clips[6:]] and len(told) == len(clips) == 15
+    assert made.previous == out.with_name("m.jsonl.previous") and made.previous.read_bytes() == before
+    assert out.read_bytes() == at_once.read_bytes() and not part.exists()
+    assert made.quarantine is not None
+    assert made.quarantine.read_bytes() == at_once.with_name("once.jsonl.quarantine.jsonl").read_bytes()
+    first, second = (sorted((tmp_path / name).iterdir()) for name in ("once", "audio"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+@pytest.mark.parametrize("change", ["seed", "clip", "audio", "nothing"])
+def test_an_interrupted_build_is_begun_anew_where_something_changed(corpus: Path, tmp_path: Path, change: str) -> None:
+    clips = find_clips(corpus)
+    with pytest.raises(KeyboardInterrupt):
+        write_manifest(clips, ("noise",), 1, tmp_path / "m.jsonl", tmp_path / "audio", progress=stopping_after(6))
+    if change == "clip":
+        scipy.io.wavfile.write(clips[9].path, RATE, speech(99, 1.1))
+    elif change == "audio":
+        sorted((tmp_path / "audio").glob("*.wav"))[2].unlink()
+    seed = 2 if change == "seed" else 1
+    made = write_manifest(find_clips(corpus), ("noise",), seed, tmp_path / "m.jsonl", tmp_path / "audio")
+    assert made.kept == {"nothing": 6, "audio": 2}.get(change, 0)
+    write_manifest(find_clips(corpus), ("noise",), seed, tmp_path / "once.jsonl", tmp_path / "once")
+    assert (tmp_path / "m.jsonl").read_bytes() == (tmp_path / "once.jsonl").read_bytes()
+
+
+def test_two_builds_of_one_manifest_do_not_meet(corpus: Path, tmp_path: Path) -> None:
+    clips = find_clips(corpus)
+    refused: list[str] = []
+
+    def another() -> None:
+        with pytest.raises(ManifestError) as caught:
+            write_manifest(clips, ("noise",), 1, tmp_path / "m.jsonl")
+        refused.append(caught.value.code)
+
+    assert write_manifest(clips[:2], ("noise",), 0, tmp_path / "m.jsonl", progress=another).lines == 2
+    assert refused == ["busy", "busy"]
+
+
+def test_the_same_manifest_again_replaces_nothing_and_another_is_kept(corpus: Path, tmp_path: Path) -> None:
+    clips = find_clips(corpus)[:2]
+    out = tmp_path / "m.jsonl"
+    assert [write_manifest(clips, ("noise",), 0, out).previous for _ in range(2)] == [None, None]
+    first = out.read_bytes()
+    previous = write_manifest(clips, ("noise",), 1, out).previous
+    assert previous is not None and previous.read_bytes() == first != out.read_bytes()
+
+
+def test_one_of_the_named_stresses_by_seed(corpus: Path, tmp_path: Path) -> None:
+    clips = find_clips(corpus)
+    ladder = ("noise:snr_db=10/0/-10",)
+    write_manifest(clips, ladder, 0, tmp_path / "one.jsonl", stresses="one")
+    write_manifest(clips, ladder, 0, tmp_path / "all.jsonl")
+    one, every = read(tmp_path / "one.jsonl"), read(tmp_path / "all.jsonl")
+    assert len(one) == 14 and len(every) == 3 * 14
+    assert {line["condition"] for line in one} == {"noise:snr_db=10", "noise", "noise:snr_db=-10"}
+    numbered = ("line", "lines")
+    of_all = {(line["utterance"], line["condition"]): line for line in every}
+    for line in one:
+        same = of_all[line["utterance"], line["condition"]]
+        assert {k: v for k, v in line.items() if k not in numbered} == {
+            k: v for k, v in same.items() if k not in numbered
+        }
+    write_manifest(clips, None, 0, tmp_path / "three.jsonl", stresses="all")
+    write_manifest(clips, STRESSES, 0, tmp_path / "named.jsonl")
+    assert (tmp_path / "three.jsonl").read_bytes() == (tmp_path / "named.jsonl").read_bytes()
+
+
+def test_files_of_any_condition_have_names_of_their_own(corpus: Path, tmp_path: Path) -> None:
+    conditions = ("noise:snr_db=5/-5", "noise:kind=pink", "silence", "stretch:rate=2+noise")
+    write_manifest(find_clips(corpus)[:2], conditions, 0, tmp_path / "m.jsonl", tmp_path / "audio")
+    lines = read(tmp_path / "m.jsonl")
+    assert len({line["audio"] for line in lines}) == len(lines) == 10
+    assert not any(set(line["audio"]) & set(':/\\*?"<>| ') for line in lines)
+    by_name = {clip.path.name: clip for clip in find_clips(tmp_path / "audio")}
+    for line in lines:
+        assert (by_name[line["audio"]].reference == "") is (line["condition"] == "silence") is (not line["speech"])
 
 
 def test_wrong_arguments_are_refused(corpus: Path, tmp_path: Path) -> None:
@@ -159,6 +258,8 @@ def test_wrong_arguments_are_refused(corpus: Path, tmp_path: Path) -> None:
         write_manifest(clips, ("echo",), 0, tmp_path / "m.jsonl")
     with pytest.raises(ValueError, match="at least one stressor"):
         write_manifest(clips, (), 0, tmp_path / "m.jsonl")
+    with pytest.raises(ValueError, match="stresses must be one or all; got 'two'"):
+        write_manifest(clips, None, 0, tmp_path / "m.jsonl", stresses="two")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="window_s must be positive"):
         write_manifest(clips, None, 0, tmp_path / "m.jsonl", window_s=0)
     with pytest.raises(ValueError, match="must be a file to write"):
