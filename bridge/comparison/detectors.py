@@ -236,13 +236,14 @@ def best_of_each_kind(
                 if not any(map(math.isfinite, values)):
                     continue
                 place = members[int(np.nanargmax(values))]
-                best, interval = found[place], clustered_auroc(*board.told(tested, place)[:3])
+                scores, truth, clip, _ = board.told(tested, place)
+                best, interval = found[place], clustered_auroc(scores, truth, clip)
                 records.append(
                     target.keys
                     | {"kind": kind, "detector": best.name, "part": best.part, "layer": best.layer}
                     | {"chosen_auroc": float(np.nanmax(values))}
                     | {"auroc": interval.effect, "low": interval.low, "high": interval.high, "clips": interval.n}
-                    | {"positives": int(tested.truth.sum()), "negatives": int((~tested.truth).sum())}
+                    | {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
                     | {"code": interval.code}
                 )
     table = pd.DataFrame.from_records(records)

@@ -1,4 +1,4 @@
-"""C11-C15: what the paper says, or infers, of confidence, alignment and the context Jacobian; models beside C5."""
+"""C12-C15: what the paper infers of alignment and the context Jacobian; models beside C5. C11: `confidence_claim`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from bridge.comparison.analysis import Analysis
 from bridge.comparison.beside import LEVEL, random_directions
 from bridge.comparison.conditions import CLEAN
 from bridge.ledger.activation_claims import final_points
+from bridge.ledger.confidence_claim import confidence as confidence
 from bridge.ledger.settling import Reading, Test
-from observables.thresholds import FAILED_WER
 from theory.claims.training import LEAST_ALIGNMENT_GAIN
 from theory.regimes.thresholds import PAPER_ALIGNMENT
 
-# An AUROC below this would mean that log-probability hardly tells a failed transcript from a good one.
-LEAST_AUROC = 0.6
 LEAST_CORRELATION = -0.3
 COLLAPSED_SHARE = 0.9
 
@@ -57,41 +55,6 @@ def training_alignment(analysis: Analysis) -> list[Reading]:
             )
         )
     return readings
-
-
-def confidence(analysis: Analysis) -> Test:
-    """C11: the transcript's own log-probability does not tell a failure from a success."""
-    readings = []
-    for name, identity in analysis.identities.items():
-        rows = analysis.tables.clips
-        rows = rows[(rows["model"] == name) & rows["wer"].notna() & ~rows["truncated"].astype(bool)]
-        failed = (rows["wer"] > FAILED_WER).to_numpy(dtype=np.float64)
-        found = statistics.bootstrap_statistic(
-            statistics.auroc,
-            [-rows["avg_logprob"].to_numpy(dtype=np.float64), failed],
-            list(rows["clip"]),
-            seed=analysis.tables.seed,
-        )
-        readings.append(
-            Reading(
-                name,
-                identity.paper_family,
-                "AUROC of low log-probability for WER > 0.5",
-                found,
-                LEAST_AUROC,
-                "less",
-                f"{int(failed.sum())} failed of {len(failed)} transcripts, truncated ones left out",
-            )
-        )
-    return Test(
-        "C11",
-        "AUROC of minus the mean token log-probability for WER > 0.5, over all clips and conditions, truncated audio "
-        "left out; bootstrap over clips. Blind would be 0.5; the claim needs less than 0.6.",
-        ("tiny", "small", "large"),
-        LEAST_AUROC,
-        "less",
-        readings,
-    )
 
 
 def alignment(analysis: Analysis) -> Test:
