@@ -22,6 +22,8 @@ _SHOWN = ["model", "clip", "condition", "state", "predicted_paper", "predicted_c
 def compare(directory: Directory, as_json: AsJson = False) -> None:
     """Predicted against observed regime of every model, clip, condition and state of a run."""
     tables = _load(directory)
+    if not tables.measured:
+        raise ConfigError(f"{directory} measured no Jacobian: it only listened (--states none)")
     from bridge import compare as compared
 
     table = compared(tables.layers, tables.clips, tables.nulls)

@@ -7,22 +7,41 @@ from typing import Any
 import pandas as pd
 
 from bridge.comparison.analysis import Analysis
+from bridge.comparison.conditions import in_order
 from bridge.reporting.wording import NOTHING, Table, mebibytes, number, percent, seconds
 
 
 def quarantine(analysis: Analysis, counts: dict[str, int]) -> Table:
-    """Quarantined samples by reason."""
-    details: dict[str, str] = {}
+    """Quarantined samples by reason, at which stage and under which conditions, with an example."""
+    entries: dict[str, list[dict[str, Any]]] = {}
     for entry in analysis.tables.quarantine:
-        details.setdefault(str(entry.get("code", "unknown")), str(entry.get("detail") or entry.get("path") or ""))
+        entries.setdefault(str(entry.get("code", "unknown")), []).append(entry)
     total = sum(counts.values())
-    rows = [[code, str(count), percent(count, total), details.get(code, NOTHING)] for code, count in counts.items()]
+    rows = []
+    for code, count in counts.items():
+        found = entries.get(code, [{}])
+        rows.append(
+            [
+                code,
+                str(count),
+                percent(count, total),
+                ", ".join(dict.fromkeys(str(one["stage"]) for one in found if one.get("stage"))) or NOTHING,
+                ", ".join(in_order(one["condition"] for one in found if one.get("condition"))) or NOTHING,
+                _example(found[0]),
+            ]
+        )
     return Table(
-        "Samples that were not measured, by reason.",
-        ["code", "samples", "share", "for example"],
+        "Samples that were not measured, by reason; quarantine.jsonl names every one.",
+        ["code", "samples", "share", "stage", "conditions", "for example"],
         rows,
         [False, True, True],
     )
+
+
+def _example(entry: dict[str, Any]) -> str:
+    where = str(entry.get("clip") or entry.get("path") or "")
+    detail = str(entry.get("detail") or "")
+    return ": ".join(part for part in (where, detail) if part) or NOTHING
 
 
 def flat(title: str, tree: Any, *, depth: int = 3) -> Table:

@@ -16,6 +16,7 @@ from bridge.ledger.activation_claims import final_points
 from bridge.ledger.theory_claims import usual_check
 from bridge.reporting import figures
 from bridge.reporting.figures import detectors, labels
+from bridge.reporting.figures.compact import compact
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ def _training(easel: _Easel) -> None:
 
 
 def _uri(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    return "data:image/svg+xml;base64," + base64.b64encode(compact(svg).encode()).decode()
 
 
 def _slug(name: str) -> str:

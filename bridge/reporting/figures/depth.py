@@ -138,7 +138,8 @@ def context_spectra(
     stresses = [name for name in conditions_of(rows) if name != CLEAN]
     if rows.empty:
         return style.nothing(f"{model}: the {state} state was not measured.", narrow=narrow)
-    figure, axes = style.grid_of_panels(max(len(stresses), 1) + 1, columns=2, height=2.7, narrow=narrow)
+    panels = max(len(stresses), 1) + 1
+    figure, axes = style.grid_of_panels(panels, columns=2 if panels <= 6 else 3, height=2.7, narrow=narrow)
     for one, stress in zip(axes, stresses or [CLEAN], strict=False):
         both = set(rows.loc[rows["condition"] == stress, "clip"]) & set(rows.loc[rows["condition"] == CLEAN, "clip"])
         for condition, line in ((CLEAN, "-"), (stress, (0, (4, 2)))):
@@ -192,7 +193,7 @@ def _share_panel(axes: Axes, rows: pd.DataFrame, nulls: pd.DataFrame | None, mod
     for place, condition in enumerate(conditions):
         part = rows[rows["condition"] == condition]
         grouped = part.groupby("layer")["context_share"]
-        x = np.array(sorted(part["layer"].unique())) + 0.06 * (place - (len(conditions) - 1) / 2)
+        x = np.array(sorted(part["layer"].unique())) + style.beside(place, len(conditions), apart=0.06)
         mean, count = grouped.mean().to_numpy(), grouped.count().to_numpy()
         half = 1.96 * grouped.std().to_numpy() / np.sqrt(np.maximum(count, 1))
         axes.errorbar(

@@ -99,7 +99,7 @@ def subspace_overlaps(summary: pd.DataFrame, models: list[str], *, narrow: bool 
         conditions = conditions_of(rows)
         for place, condition in enumerate(conditions):
             part = rows[rows["condition"] == condition].sort_values("rank")
-            shift = 2.0 ** (0.12 * (place - (len(conditions) - 1) / 2))  # side by side on the logarithmic axis
+            shift = 2.0 ** style.beside(place, len(conditions))  # side by side on the logarithmic axis
             middle = part["overlap"].to_numpy()
             ends = np.abs(np.stack([part["overlap_low"].to_numpy(), part["overlap_high"].to_numpy()]) - middle)
             axis.errorbar(

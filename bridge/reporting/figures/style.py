@@ -23,9 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-# Okabe and Ito's palette, dark enough on white for lines.
-CONDITION_COLOURS = {"clean": "#0072B2", "stretch": "#E69F00", "mix": "#009E73", "noise": "#D55E00"}
-CONDITION_MARKERS = {"clean": "o", "stretch": "^", "mix": "s", "noise": "D"}
+from bridge.reporting.figures.looks import broken as broken
+from bridge.reporting.figures.looks import colour_of as colour_of
+from bridge.reporting.figures.looks import marker_of as marker_of
+
 MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MODEL_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK, MUTED, GRID, NULL_COLOUR = "#1d2733", "#5b6773", "#e4e8ec", "#b9c1c9"
@@ -33,20 +34,22 @@ INK, MUTED, GRID, NULL_COLOUR = "#1d2733", "#5b6773", "#e4e8ec", "#b9c1c9"
 WIDE_INCHES = 10.0
 NARROW_INCHES = 4.3
 _FONT = 9.0
+MANY_MARKS = 1500
 _RASTER_DPI = 240
 """Of maps inside vector figures: their cells are an image, everything else stays lines and letters."""
 # Margins of a panel in inches: its axis labels, its title, the space to the next, and above the whole figure.
 _LEFT, _BELOW, _ABOVE, _GAP, _TOP = 0.62, 0.5, 0.3, 0.16, 0.08
 
 
-def colour_of(condition: str) -> str:
-    """Colour of a condition; grey for one that is not known."""
-    return CONDITION_COLOURS.get(condition, MUTED)
+def beside(place: int, count: int, *, apart: float = 0.12, width: float = 0.6) -> float:
+    """Shift of the one at `place` of `count` that stand around the same x: `apart`, or closer where they would fill
+    more than `width`."""
+    return min(apart, width / max(count, 1)) * (place - (count - 1) / 2)
 
 
-def marker_of(condition: str) -> str:
-    """Marker of a condition."""
-    return CONDITION_MARKERS.get(condition, "x")
+def crowded(marks: int) -> bool:
+    """Whether so many marks are better drawn as an image than one by one: a vector mark takes about 100 bytes."""
+    return marks > MANY_MARKS
 
 
 def shades(count: int) -> list[str]:
