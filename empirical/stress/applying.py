@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from empirical.stress.errors import StressError
+from empirical.stress.levels import level
 from empirical.stress.records import PoolClip, Scene, Stressor, StressResult
 
 
@@ -38,7 +39,7 @@ def apply(
     Raises:
         StressError: "bad_samples", "silent", "too_long", "too_short", "pool_empty", "no_noises".
     """
-    return stressor.put(_checked(samples, utterance), Scene(utterance, seed, pool, speaker, noises))
+    return _put(stressor, samples, Scene(utterance, seed, pool, speaker, noises))
 
 
 def reapply(
@@ -73,8 +74,15 @@ def reapply(
         if not isinstance(asked, tuple) and parameters.get(field.name) != asked:
             got = parameters.get(field.name)
             raise StressError("bad_parameter", f"recorded {field.name} must be {asked}, as asked; got {got!r}")
-    scene = Scene(utterance, seed, pool, speaker, noises, recorded=parameters)
-    return stressor.put(_checked(samples, utterance), scene)
+    return _put(stressor, samples, Scene(utterance, seed, pool, speaker, noises, recorded=parameters))
+
+
+def _put(stressor: Stressor, samples: np.ndarray, scene: Scene) -> StressResult:
+    """The stress, and beside what it says of itself the levels before and after."""
+    source = _checked(samples, scene.utterance)
+    result = stressor.put(source, scene)
+    levels = level("source_level_dbfs", source) | level("level_dbfs", result.samples)
+    return dataclasses.replace(result, achieved=result.achieved | levels)
 
 
 def _checked(samples: np.ndarray, utterance: str) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from empirical.stress.errors import StressError, require
-from empirical.stress.levels import active_frames, lengths, scale_notes, within_full_scale
+from empirical.stress.levels import active_speech, decibels, lengths, scale_notes, within_full_scale
 from empirical.stress.records import Scene, StressResult
 
 
@@ -38,9 +37,7 @@ class Clipping:
             StressError: "silent".
         """
         speech = samples.astype(np.float64)
-        active = active_frames(speech)
-        if not active.any():
-            raise StressError("silent", f"{scene.utterance}: no active speech to clip")
+        active, _ = active_speech(speech, scene.utterance)
         loudness = np.abs(speech[active])
         clipped = min(round(self.fraction * len(loudness)), len(loudness) - 1)
         kept = len(loudness) - 1 - clipped  # the loudest that stays as it is
@@ -51,6 +48,6 @@ class Clipping:
         changed = np.abs(result[active] / scale) < loudness * (1 - 2.0**-23)  # by more than rounding to float32
         achieved = lengths(result, scale) | {
             "clipped_fraction": float(changed.mean()),
-            "headroom_db": 20 * math.log10(threshold / float(np.abs(speech).max())),
+            "headroom_db": decibels((threshold / float(np.abs(speech).max())) ** 2),
         }
         return StressResult(result, achieved, dict(asdict(self)), scale_notes(scale))

@@ -6,15 +6,21 @@ multiplied by 1 / peak, and that factor is recorded as `achieved["scale"]` (1 wh
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from empirical.speech.audio import SAMPLE_RATE_HZ
+from empirical.stress.errors import StressError
 
 ACTIVE_RANGE_DB = 30.0
 """A frame is speech if its power is within this range of the 95th percentile of frame powers."""
 
 ACTIVE_FRAME = 320
 """20 ms at 16 kHz."""
+
+LEAST_POWER = 1e-20
+"""-200 dB of full scale: what is less counts as silence. No file holds it, nor could float32 hold noise under it."""
 
 
 def active_frames(samples: np.ndarray) -> np.ndarray:
@@ -44,6 +50,19 @@ def active_power(samples: np.ndarray) -> float:
     return float(np.square(samples[active], dtype=np.float64).mean()) if active.any() else 0.0
 
 
+def active_speech(samples: np.ndarray, utterance: str) -> tuple[np.ndarray, float]:
+    """Which samples belong to speech, and their mean power.
+
+    Raises:
+        StressError: "silent" if there is no speech above `LEAST_POWER`.
+    """
+    active = active_frames(samples)
+    power = float(np.square(samples[active], dtype=np.float64).mean()) if active.any() else 0.0
+    if power < LEAST_POWER:
+        raise StressError("silent", f"{utterance}: no active speech to set a level by")
+    return active, power
+
+
 def within_full_scale(samples: np.ndarray) -> tuple[np.ndarray, float]:
     """float32 samples of peak at most 1, and the factor that was applied."""
     peak = float(np.abs(samples).max())
@@ -54,7 +73,12 @@ def within_full_scale(samples: np.ndarray) -> tuple[np.ndarray, float]:
 def ratio_db(result: np.ndarray, scale: float, target: np.ndarray, active: np.ndarray) -> float:
     """Power of the target over that of everything else in the returned samples, over active frames, in dB."""
     rest = result[active].astype(np.float64) / scale - target[active]
-    return float(10 * np.log10(np.square(target[active]).mean() / np.square(rest).mean()))
+    return decibels(np.square(target[active]).mean() / np.square(rest).mean())
+
+
+def decibels(power: float) -> float:
+    """10 log10 of a positive power; by the C library, since numpy's last bit depends on the processor."""
+    return 10 * math.log10(power)
 
 
 def lengths(result: np.ndarray, scale: float) -> dict[str, float]:
@@ -65,3 +89,9 @@ def lengths(result: np.ndarray, scale: float) -> dict[str, float]:
 def scale_notes(scale: float) -> tuple[str, ...]:
     """The note of a result that was brought within full scale."""
     return () if scale == 1.0 else ("rescaled",)
+
+
+def level(name: str, samples: np.ndarray) -> dict[str, float]:
+    """Active level under a name, dB of a full-scale square wave (a sine has -3.01); nothing for silence."""
+    power = active_power(samples)
+    return {name: decibels(power)} if power > 0 else {}

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from empirical.stress.errors import StressError, require
-from empirical.stress.levels import active_frames, lengths, ratio_db, scale_notes, within_full_scale
+from empirical.stress.errors import require
+from empirical.stress.levels import active_speech, lengths, ratio_db, scale_notes, within_full_scale
 from empirical.stress.records import Scene, StressResult
 from empirical.stress.voices import add_voices
 
@@ -44,15 +44,13 @@ class Mix:
             StressError: "silent", "pool_empty", "pool_missing".
         """
         target = samples.astype(np.float64)
-        active = active_frames(target)
-        if not active.any():
-            raise StressError("silent", f"{scene.utterance}: no active speech to set the other speakers' level by")
-        level = math.sqrt(np.square(target[active]).mean()) * 10 ** (self.level_db / 20)
+        active, power = active_speech(target, scene.utterance)
+        level = math.sqrt(power) * 10 ** (self.level_db / 20)
         voices = add_voices(target, self.speakers - 1, level, scene, scene.generator(self.name))
         result, scale = within_full_scale(voices.samples)
         achieved = lengths(result, scale) | {
             "speakers": float(len(voices.others) + 1),
             "sir_db": ratio_db(result, scale, target, active),
         }
-        parameters = asdict(self) | {"others": voices.others}
+        parameters: dict[str, object] = {**asdict(self), "others": voices.others}
         return StressResult(result, achieved, parameters, voices.notes + scale_notes(scale))

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from empirical.stress.errors import StressError, require
-from empirical.stress.levels import active_frames, lengths, ratio_db, scale_notes, within_full_scale
+from empirical.stress.errors import require
+from empirical.stress.levels import active_speech, lengths, ratio_db, scale_notes, within_full_scale
 from empirical.stress.records import Scene, StressResult
 from empirical.stress.sounds import SOUNDS, sound
 
@@ -51,12 +51,10 @@ class Noise:
             StressError: "silent", "pool_empty", "no_noises", "pool_missing".
         """
         speech = samples.astype(np.float64)
-        active = active_frames(speech)
-        if not active.any():
-            raise StressError("silent", f"{scene.utterance}: no active speech to set a noise level by")
+        active, power = active_speech(speech, scene.utterance)
         made = sound(self.kind, active, self.talkers, scene, scene.generator(self.name))
         noise = made.samples
-        wanted = np.square(speech[active]).mean() / 10 ** (self.snr_db / 10)
+        wanted = power / 10 ** (self.snr_db / 10)
         noise *= math.sqrt(wanted / np.square(noise[active]).mean())
         result, scale = within_full_scale(speech + noise)
         achieved = lengths(result, scale) | {"snr_db": ratio_db(result, scale, speech, active)} | made.achieved

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from empirical.stress.errors import StressError, require
-from empirical.stress.levels import active_power, lengths, scale_notes, within_full_scale
+from empirical.stress.errors import require
+from empirical.stress.levels import active_speech, lengths, scale_notes, within_full_scale
 from empirical.stress.records import Scene, StressResult
 from empirical.stress.sounds import sound
 
@@ -37,9 +37,7 @@ class NonSpeech:
         Raises:
             StressError: "silent", "no_noises", "pool_missing".
         """
-        power = active_power(samples)
-        if power == 0:
-            raise StressError("silent", f"{scene.utterance}: no active speech to set a level by")
+        _, power = active_speech(samples, scene.utterance)
         everywhere = np.ones(len(samples), bool)
         made = sound(self.kind, everywhere, 1, scene, scene.generator(self.name))
         result, scale = within_full_scale(made.samples * math.sqrt(power / np.square(made.samples).mean()))

@@ -59,7 +59,8 @@ class StressResult:
 
     Attributes:
         samples: (n,) float32 at 16 kHz.
-        achieved: numbers measured on the samples: "scale", "duration_s"; "rate" for stretch; "speakers" and "sir_db"
+        achieved: numbers measured on the samples: "scale", "duration_s", "source_level_dbfs" and "level_dbfs" (over
+            active speech before and after, dB of a full-scale square wave); "rate" for stretch; "speakers" and "sir_db"
             (target to all others, over the target's active frames) for mix; "snr_db" for noise; what else each
             stressor's docstring names. A value that does not exist, as the level of silence, is left out.
         parameters: what was asked, and names and starts of what was mixed in: enough for `reapply`.
@@ -78,7 +79,11 @@ class Stressor(Protocol):
     """What every stressor is: a frozen dataclass of its parameters, with a name and what it does."""
 
     name: ClassVar[str]
-    removes_speech: ClassVar[bool]
+
+    @property
+    def removes_speech(self) -> bool:
+        """Whether nothing of the utterance is left."""
+        ...
 
     def put(self, samples: np.ndarray, scene: Scene) -> StressResult:
         """The stress put on (n,) finite float samples of any level."""

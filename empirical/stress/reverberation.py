@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy.fft
 
 from empirical.speech.audio import SAMPLE_RATE_HZ
-from empirical.stress.errors import StressError, require
-from empirical.stress.levels import lengths, scale_notes, within_full_scale
+from empirical.stress.errors import require
+from empirical.stress.fourier import fast_size, irfft, rfft
+from empirical.stress.levels import active_speech, decibels, lengths, scale_notes, within_full_scale
 from empirical.stress.records import Scene, StressResult
 
 TAIL_DB = 90.0
@@ -19,6 +19,9 @@ TAIL_DB = 90.0
 
 FIT_DB = (-5.0, -35.0)
 """Part of the decay curve that is fitted, ISO 3382-1's T30."""
+
+FIT_POINTS = 1000
+"""Of the fitted part at most so many are used, evenly spaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,13 @@ class Reverberation:
             StressError: "silent".
         """
         speech = samples.astype(np.float64)
-        if not np.abs(speech).max() > 0:
-            raise StressError("silent", f"{scene.utterance}: no sound to reverberate")
+        active_speech(speech, scene.utterance)  # silence has no echo to measure
         tail = self._tail(scene)
         room = np.concatenate([[1.0], tail])
         result, scale = within_full_scale(_convolve(speech, room))
         achieved = lengths(result, scale) | {
             "rt60_s": decay_time(tail),
-            "drr_db": -10 * math.log10(np.square(tail).sum()),
+            "drr_db": -decibels(np.square(tail).sum()),
         }
         return StressResult(result, achieved, dict(asdict(self)), scale_notes(scale))
 
@@ -88,21 +90,24 @@ def decay_time(response: np.ndarray) -> float:
     energy = np.cumsum(np.square(response, dtype=np.float64)[::-1])[::-1]
     if not energy[0] > 0:
         return math.nan
-    decay_db = 10 * np.log10(np.maximum(energy / energy[0], 1e-30))
-    fitted = np.flatnonzero((decay_db <= FIT_DB[0]) & (decay_db >= FIT_DB[1]))
-    if len(fitted) < 2 or decay_db[-1] > FIT_DB[1]:
+    share = energy / energy[0]
+    from_share, to_share = (10 ** (edge / 10) for edge in FIT_DB)
+    fitted = np.flatnonzero((share <= from_share) & (share >= to_share))
+    if len(fitted) < 2 or share[-1] > to_share:
         return math.nan
+    fitted = fitted[:: math.ceil(len(fitted) / FIT_POINTS)]
+    decay_db = np.array([decibels(value) for value in share[fitted]])
     time_s = fitted / SAMPLE_RATE_HZ
     centred = time_s - time_s.mean()
-    slope = float((centred * decay_db[fitted]).sum() / np.square(centred).sum())
+    slope = float((centred * decay_db).sum() / np.square(centred).sum())
     return -60 / slope if slope < 0 else math.nan
 
 
 def _convolve(samples: np.ndarray, room: np.ndarray) -> np.ndarray:
     """The first n samples of the convolution; products of real numbers alone, which round alike on every processor."""
-    size = scipy.fft.next_fast_len(len(samples) + len(room) - 1, real=True)
-    a, b = scipy.fft.rfft(samples, size), scipy.fft.rfft(room, size)
+    size = fast_size(len(samples) + len(room) - 1)
+    a, b = rfft(samples, size), rfft(room, size)
     product = np.empty_like(a)
     product.real = a.real * b.real - a.imag * b.imag
     product.imag = a.real * b.imag + a.imag * b.real
-    return scipy.fft.irfft(product, size)[: len(samples)]
+    return irfft(product, size)[: len(samples)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.fft
 
 from empirical.speech.audio import SAMPLE_RATE_HZ
 from empirical.stress.errors import StressError
+from empirical.stress.fourier import fast_size, irfft, rfft
 from empirical.stress.records import Scene
 from empirical.stress.voices import add_voices, entry, first_usable, looped, recorded_samples
 
@@ -68,15 +68,15 @@ def sound(kind: str, heard: np.ndarray, talkers: int, scene: Scene, rng: np.rand
 
 
 def _pink(count: int, rng: np.random.Generator) -> np.ndarray:
-    size = scipy.fft.next_fast_len(count, real=True)
-    spectrum = scipy.fft.rfft(rng.standard_normal(size))
-    frequency = scipy.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ)
+    size = fast_size(count)
+    spectrum = rfft(rng.standard_normal(size), size)
+    frequency = np.arange(size // 2 + 1) * (SAMPLE_RATE_HZ / size)
     heard = frequency >= PINK_FROM_HZ
     if not heard.any():  # one or two samples have no frequency to shape
         return rng.standard_normal(count)
     amplitude = np.zeros(len(frequency))
     amplitude[heard] = 1 / np.sqrt(frequency[heard])
-    return scipy.fft.irfft(spectrum * amplitude, size)[:count]
+    return irfft(spectrum * amplitude, size)[:count]
 
 
 def _recording(heard: np.ndarray, scene: Scene, rng: np.random.Generator) -> Sound:

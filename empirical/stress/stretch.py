@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -13,11 +12,12 @@ from empirical.speech.audio import MAX_DURATION_S, SAMPLE_RATE_HZ
 from empirical.stress.errors import StressError, require
 from empirical.stress.levels import lengths, scale_notes, within_full_scale
 from empirical.stress.records import Scene, StressResult
+from empirical.stress.vocoder import stretch
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Slow-down (or, below 1, speed-up) at constant pitch, by a phase vocoder.
+    """Slow-down (or, below 1, speed-up) at constant pitch, by a phase vocoder (`vocoder.stretch`).
 
     Implements the paper's 3.5x time stretch: n samples become round(n * rate). The vocoder adds frames of unrelated
     phase, which lowers the level: at 3.5x to 0.71 times for white noise, 0.70-0.73 for active speech of LibriSpeech.
@@ -46,12 +46,6 @@ class Stretch:
             )
         if round(wanted) < 1:
             raise StressError("too_short", f"a result must have a sample; got {len(samples)} times {self.rate:g}")
-        import librosa  # here, not above: importing it takes a second, which only this stress should cost
-
-        with warnings.catch_warnings():
-            # Of a clip shorter than the vocoder's frame of 128 ms, which librosa pads with silence.
-            warnings.filterwarnings("ignore", message="n_fft=")
-            longer = librosa.effects.time_stretch(samples.astype(np.float32), rate=1 / self.rate)
-        result, scale = within_full_scale(longer)
+        result, scale = within_full_scale(stretch(samples, self.rate))
         achieved = lengths(result, scale) | {"rate": len(result) / len(samples)}
         return StressResult(result, achieved, dict(asdict(self)), scale_notes(scale))

@@ -194,9 +194,9 @@ def test_refusals_have_codes() -> None:
     with pytest.raises(StressError, match="one of clean, stretch, mix, noise, .*clipping; got 'echo'") as caught:
         stressor("echo")
     assert pickle.loads(pickle.dumps(caught.value)).code == "unknown_stressor"
-    with pytest.raises(ValueError, match="rate must be positive; got 0"):
+    with pytest.raises(ValueError, match="rate must be positive and finite; got 0"):
         Stretch(0)
-    with pytest.raises(ValueError, match="speakers must be at least 2"):
+    with pytest.raises(ValueError, match="speakers must be a whole number of at least 2"):
         Mix(1)
     with pytest.raises(ValueError, match="snr_db must be finite"):
         Noise(math.nan)
