@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import pandas as pd
 
-import empirical.stress as stress
+from empirical import stress
 
 CLEAN = "clean"
 ENCODER_STATES = ("frame", "frames")
-CONDITION_ORDER = ("clean", "stretch", "mix", "noise")
 
 
 def conditions_of(frame: pd.DataFrame) -> list[str]:
@@ -23,17 +23,18 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted({str(name) for name in names}, key=_place)
 
 
+@functools.cache
 def speaks(condition: str) -> bool:
     """Whether something of the utterance is left under this condition."""
-    removes = getattr(stress, "removes_speech", None)
     try:
-        return not (removes and removes(condition))
+        return not stress.removes_speech(condition)
     except stress.StressError:  # no stress of ours: a label that someone else gave
         return True
 
 
-def _place(name: str) -> tuple[bool, object]:
+@functools.cache
+def _place(name: str) -> tuple[bool, tuple[object, ...]]:
     try:
-        return False, stress.order_key(name) if hasattr(stress, "order_key") else CONDITION_ORDER.index(name)
-    except (stress.StressError, ValueError):
-        return True, name
+        return False, stress.order_key(name)
+    except stress.StressError:
+        return True, (name,)

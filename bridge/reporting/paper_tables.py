@@ -11,8 +11,9 @@ from bridge.comparison import tables
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.conditions import CLEAN, speaks
 from bridge.comparison.pooled import ALL_STRESSES, TOGETHER
+from bridge.comparison.severity import severity_table
 from bridge.comparison.statistics import MIN_CLUSTERS
-from bridge.reporting.wording import NOTHING, Table, fixed, fixed_interval, number
+from bridge.reporting.wording import NOTHING, Table, fixed, fixed_interval, number, percent
 
 COMPONENTS = ("cross-attention", "self-attention", "feed-forward")
 _CHANGES = (("n_eff_pct", "ΔN_eff (%)", 1), ("log10_kf", "Δlog₁₀ K_f", 2), ("alpha", "Δα", 2))
@@ -120,6 +121,40 @@ def clip_tests(analysis: Analysis, component: str, length: str, *, kept: str = "
         rows,
         [False, False] + [True] * 11,
     )
+
+
+def severity_steps(analysis: Analysis) -> Table | None:
+    """The ladders step by step: what was asked and achieved, word errors, change of cross-attention N_eff; None where
+    the run has no ladder."""
+    table = severity_table(analysis.tables.clips, analysis.pooled, seed=analysis.tables.seed)
+    if table.empty:
+        return None
+    rows = [
+        [
+            str(row["model"]),
+            str(row["condition"]),
+            str(row["axis"]),
+            number(row["value"]),
+            number(row["achieved"]),
+            str(int(row["n"])),
+            fixed_interval(row["wer"], row["low"], row["high"], 2, signed=False),
+            percent(row["truncated"], 1.0),
+            *(
+                fixed_interval(row[f"d_n_eff_{k}"], row[f"d_n_eff_{k}_low"], row[f"d_n_eff_{k}_high"], 1)
+                for k in (50, 10)
+            ),
+        ]
+        for row in table.to_dict("records")
+    ]
+    return Table(
+        "Every ladder from one end to the other. Achieved: median over clips of what was measured on the samples. "
+        "ΔN_eff of cross-attention, mean over layers, matched lengths: pooled over clips (K = 50), and the mean over "
+        "single clips (K = 10). 95 % intervals over clips.",
+        ["model", "condition", "varied", "asked", "achieved", "clips", "WER", "cut", "ΔN_eff (%), K = 50",
+         "ΔN_eff (%), K = 10"],
+        rows,
+        [False] * 3 + [True] * 7,
+    )  # fmt: skip
 
 
 def stress_named(stress: str) -> str:

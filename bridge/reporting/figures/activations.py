@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,8 +22,6 @@ PROXY_LABELS = {
 TOGETHER_LABEL = "all stresses as one condition"
 _FEW = 4
 """Conditions up to which each keeps its interval or its name beside its mark; with more they would cover each other."""
-_MANY_MARKS = 400
-"""Marks from which they are drawn as an image inside the vector figure: 5,559 clips would be megabytes."""
 
 
 def changes_by_layer(pooled: Pooled, model: str, *, k: int = 50, narrow: bool = False) -> Figure:
@@ -47,7 +44,7 @@ def changes_by_layer(pooled: Pooled, model: str, *, k: int = 50, narrow: bool = 
             one = axes[3 * row + column]
             for place, stress in enumerate(stresses):
                 part = rows[(rows["component"] == component) & (rows["stress"] == stress)].sort_values("layer")
-                _by_layer(one, part, proxy, stress, place - (len(stresses) - 1) / 2, len(stresses))
+                _by_layer(one, part, proxy, stress, place, len(stresses))
             one.axhline(0.0, color=style.INK, linewidth=0.8)
             style.whole_layers(one, depth)
             style.label(one, f"{component}: {short}", "decoder layer", unit)
@@ -67,9 +64,9 @@ def _clips(rows: pd.DataFrame) -> str:
     return f"n = {low} clips" if low == high else f"n = {low} to {high} clips"
 
 
-def _by_layer(axes: Axes, part: pd.DataFrame, proxy: str, stress: str, place: float, count: int) -> None:
+def _by_layer(axes: Axes, part: pd.DataFrame, proxy: str, stress: str, place: int, count: int) -> None:
     one_of_all = stress == TOGETHER
-    colour = style.INK if one_of_all else style.colour_of(stress)
+    colour = style.colour_of(stress)
     effect = part[f"d_{proxy}"].to_numpy(dtype=np.float64)
     ends = [
         effect - part[f"d_{proxy}_low"].to_numpy(dtype=np.float64),
@@ -77,11 +74,11 @@ def _by_layer(axes: Axes, part: pd.DataFrame, proxy: str, stress: str, place: fl
     ]
     bars = np.maximum(np.nan_to_num(ends), 0.0) if one_of_all or count <= _FEW + 1 else None
     axes.errorbar(
-        part["layer"].to_numpy() + place * min(0.12, 0.5 / count),
+        part["layer"].to_numpy() + style.beside(place, count),
         effect,
         yerr=bars,
         color=colour,
-        marker="*" if one_of_all else style.marker_of(stress),
+        marker=style.marker_of(stress),
         markersize=5 if one_of_all else 3.5,
         linewidth=1.2,
         linestyle=(0, (4, 2)) if one_of_all else "-",
@@ -99,6 +96,7 @@ def clouds(pooled: Pooled, points: pd.DataFrame, models: Sequence[str], *, narro
     if points.empty:
         return style.nothing("No clip has ten positive eigenvalues.", narrow=narrow)
     figure, axes = style.grid_of_panels(2, columns=2, height=3.5, narrow=narrow)
+    crowded = style.crowded(len(points))
     for index, model in enumerate(models):
         colour = style.MODEL_COLOURS[index % len(style.MODEL_COLOURS)]
         marker = style.MODEL_MARKERS[index % len(style.MODEL_MARKERS)]
@@ -110,11 +108,11 @@ def clouds(pooled: Pooled, points: pd.DataFrame, models: Sequence[str], *, narro
                 part["alpha_10"],
                 linestyle="none",
                 marker=marker,
-                markersize=4.5 if len(part) <= _MANY_MARKS else 3.0,
+                markersize=3.0 if crowded else 4.5,
                 markeredgecolor=colour,
                 markerfacecolor=colour if clean else "none",
-                alpha=0.75 if len(part) <= _MANY_MARKS else 0.35,
-                rasterized=len(part) > _MANY_MARKS,
+                alpha=0.35 if crowded else 0.75,
+                rasterized=crowded,
                 label=f"{model}, {'clean' if clean else 'stressed'}",
             )
         rows = pooled.clouds
@@ -146,14 +144,14 @@ def _pooled_cloud(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> N
             [alpha],
             marker="*" if condition == TOGETHER else marker,
             markersize=11 if condition == TOGETHER else 7 if condition in named else 4.5,
-            markeredgecolor=style.INK,
+            markeredgecolor=style.INK if condition in named else colour,
             markeredgewidth=0.8,
             markerfacecolor=colour if condition == CLEAN else "white",
             zorder=4,
         )
         if condition in named:
             axes.annotate(
-                "all as one" if condition == TOGETHER else _wrapped(condition, 18),
+                "all as one" if condition == TOGETHER else style.broken(condition, 18),
                 (n_eff, alpha),
                 xytext=(6, 5),
                 textcoords="offset points",
@@ -183,7 +181,7 @@ def tail_ratios(pooled: Pooled, model: str, *, narrow: bool = False) -> Figure:
             if found.empty:
                 continue
             row, one_of_all = found.iloc[0], stress == TOGETHER
-            colour = style.INK if one_of_all else style.colour_of(stress)
+            colour = style.colour_of(stress)
             x = np.arange(1, len(row["ratio"]) + 1)
             one.plot(
                 x,
@@ -217,10 +215,10 @@ def error_rates(wer: pd.DataFrame, clips: pd.DataFrame, *, narrow: bool = False)
         for place, condition in enumerate(names):
             part = rows[rows["condition"] == condition].sort_values("clip")
             row = wer[(wer["model"] == model) & (wer["condition"] == condition)].iloc[0]
-            _errors(one, part, row, condition, place)
+            _errors(one, part, row, condition, place, crowded=style.crowded(len(clips)))
         one.axhline(0.5, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         counts = rows["condition"].value_counts()
-        ticks = [f"{_wrapped(name, max(6, int(lettered)))}\nn = {int(counts.get(name, 0))}" for name in names]
+        ticks = [f"{style.broken(name, max(6, int(lettered)))}\nn = {int(counts.get(name, 0))}" for name in names]
         one.set_xticks(range(len(names)), ticks)
         style.label(one, model, "", "word error rate")
     lines = max(label.get_text().count("\n") + 1 for one in axes for label in one.get_xticklabels())
@@ -229,7 +227,7 @@ def error_rates(wer: pd.DataFrame, clips: pd.DataFrame, *, narrow: bool = False)
     return figure
 
 
-def _errors(axes: Axes, part: pd.DataFrame, row: pd.Series, condition: str, place: int) -> None:
+def _errors(axes: Axes, part: pd.DataFrame, row: pd.Series, condition: str, place: int, *, crowded: bool) -> None:
     """One condition of one model: its clips, and the mean beside them."""
     # Spread by rank, not at random: the same records draw the same figure.
     spread = (np.arange(len(part)) % 7 - 3) * 0.045
@@ -244,7 +242,7 @@ def _errors(axes: Axes, part: pd.DataFrame, row: pd.Series, condition: str, plac
             markeredgecolor=style.colour_of(condition),
             markerfacecolor="none" if truncated else style.colour_of(condition),
             alpha=0.45,
-            rasterized=len(part) > _MANY_MARKS,
+            rasterized=crowded,
         )
     ends = [[row["wer"] - row["low"]], [row["high"] - row["wer"]]]
     axes.errorbar(
@@ -265,12 +263,3 @@ def _make_room(figure: Figure, axes: Sequence[Axes], inches: float) -> None:
     for one in axes:
         x0, y0, w, h = one.get_position(original=True).bounds
         one.set_position((x0, y0 + inches / height, w, h - inches / height))
-
-
-def _wrapped(label: str, letters: int) -> str:
-    """A condition in lines of about so many letters, broken behind its signs."""
-    if len(label) <= letters:
-        return label
-    pieces = label.replace("+", "+ ").replace(":", ": ").replace("=", "= ").replace("_", "_ ")
-    lines = textwrap.wrap(pieces, letters, break_long_words=False)
-    return "\n".join(line.replace("+ ", "+").replace(": ", ":").replace("= ", "=").replace("_ ", "_") for line in lines)
