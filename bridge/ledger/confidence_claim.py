@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bridge.comparison import statistics
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.conditions import CLEAN
 from bridge.comparison.detectors import clustered_auroc
 from bridge.comparison.identity import Identity
+from bridge.comparison.statistics import MIN_CLUSTERS, Interval
 from bridge.ledger.settling import Reading, Test
 from empirical.recognition.labels import Rules
+from empirical.recognition.relatedness import share
 from observables.thresholds import FAILED_WER
 
 # An AUROC below this would mean that log-probability hardly tells a failed transcript from a good one.
@@ -98,14 +99,18 @@ def _of_the_unrelated(analysis: Analysis, rows: pd.DataFrame, identity: Identity
         return []
     made_up = known[unrelated & known["avg_logprob"].notna().to_numpy(dtype=bool)]
     least = float(rules.get("log_prob", Rules().log_prob))
-    sure = (made_up["avg_logprob"] > least).to_numpy(dtype=np.float64)
-    share = statistics.bootstrap_mean(sure, list(made_up["clip"]), seed=analysis.tables.seed)
+    sure = (made_up["avg_logprob"] > least).to_numpy(dtype=bool)
+    clips = made_up["clip"].nunique()
+    found = share(int(sure.sum()), len(sure), independent=clips or None)
+    interval = Interval(found.value, found.low, found.high, clips)
+    if clips < MIN_CLUSTERS:
+        interval = Interval(found.value, math.nan, math.nan, clips, code="too_few_clusters" if clips else "no_data")
     readings = [
         Reading(
             name,
             identity.paper_family,
             f"share of unrelated transcripts with mean log-probability above {least:g}",
-            share,
+            interval,
             CONFIDENT_SHARE,
             "greater",
             f"{int(sure.sum())} of {len(sure)} transcripts of three words or more that do not loop",

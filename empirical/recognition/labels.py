@@ -25,11 +25,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import empirical.stress as stress
 from empirical.recognition.loops import Loop, compression_ratio, made_up_by_looping
 from empirical.recognition.phrases import PhraseList
 from empirical.recognition.relatedness import Relatedness, relatedness
 from empirical.recognition.words import NO_SPELLINGS, Spellings, WordErrors, normalise, normaliser_identity, word_errors
+from empirical.stress import StressError, removes_speech
 from observables.thresholds import FAILED_WER
 
 LABELS = (
@@ -211,10 +211,7 @@ def leaves_no_speech(condition: str) -> bool:
 
     False of a label that is none of ours, which a table from elsewhere may hold.
     """
-    removes = getattr(stress, "removes_speech", None)
-    if removes is None:
-        return condition in ("silence", "non_speech")
     try:
-        return removes(condition)
-    except stress.StressError:
+        return removes_speech(condition)
+    except StressError:
         return False
