@@ -31,6 +31,7 @@ def analyze(
     tokens: TokensFrom = "own",
     max_tokens: int | None = None,
     device: str = "auto",
+    noise_dir: str | Path | None = None,
     on_error: Literal["raise", "quarantine"] = "raise",
 ) -> pd.DataFrame:
     """Propagators, injections and context Jacobians of a Whisper on clips, layer by layer.
@@ -40,7 +41,8 @@ def analyze(
             model that `from_pretrained` made from a directory (its feature extractor and tokenizer are read there).
         clips: audio files, directories of them, or `Clip`s. A mix takes its other voices from the other clips. One
             longer than the model's window is cut there and marked truncated.
-        conditions: of `STRESSORS`.
+        conditions: stresses by the grammar of `empirical.stress.parse`, as "noise", "stretch:rate=2" or
+            "reverberation+noise:snr_db=20/0"; a ladder ("/") stands for several. Rows have canonical labels.
         states: "position": the last position alone, with the exact Jacobian of that position beside it, and
             `chain_error` for how far the position chain is from it; "sequence": all positions, where (T2) is exact;
             "frame": the encoder's middle frame of the clip's own audio, and "frames": all its frames, as those two.
@@ -51,6 +53,7 @@ def analyze(
             model and condition then on the same tokens; the column `tokens_from` says which.
         max_tokens: most tokens that a transcript may have beside its prompt; by default as `transcribe`'s.
         device: "cpu", "cuda", or "auto": a loaded model is measured where it is, any other on CUDA where that is.
+        noise_dir: recordings that "noise:kind=folder" is taken from.
         on_error: "quarantine" leaves out a clip whose audio, stress or reference fails and lists it in
             `attrs["quarantine"]`.
 
@@ -62,6 +65,7 @@ def analyze(
 
     Raises:
         AudioError, StressError, ReferenceTokensError: for the first clip that fails, unless on_error="quarantine".
+        ClipError: if there are no recordings in `noise_dir`.
         CheckpointError: if the model cannot be loaded.
         ForwardError: if it gives other numbers at a second call.
         ValueError: if another argument is out of range.
@@ -84,6 +88,7 @@ def analyze(
         seed=seed,
         tokens=tokens,
         max_tokens=max_tokens,
+        noise_dir=noise_dir,
         quarantine=None if on_error == "raise" else quarantine,
     )
     rows: list[dict[str, Any]] = []

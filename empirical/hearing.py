@@ -23,7 +23,7 @@ from empirical.recognition.transcribe_windows import ListeningError, Long, check
 from empirical.speech.audio import AudioError
 from empirical.speech.clips import Clip, find_clips
 from empirical.speech.samples import Sample, make_sample, noise_pool, sound_pool
-from empirical.stress import PoolClip, StressError, StressResult, stressor
+from empirical.stress import PoolClip, StressError, StressResult, expand
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
@@ -181,7 +181,7 @@ def pieces_of(checkpoint: Checkpoint, samples: np.ndarray, long: Long, tokens: T
 
 def reference_of(sample: Sample, stressed: StressResult) -> str | None:
     """What is said in a sample: the clip's reference, "" where the stress left nothing of it, None if it is unknown."""
-    return sample.clip.reference if getattr(stressed, "speech", True) else ""
+    return sample.clip.reference if stressed.speech else ""
 
 
 def check_tokens_from(tokens: str) -> None:
@@ -203,7 +203,7 @@ def check_request(conditions: Sequence[str], states: Sequence[State]) -> None:
     if isinstance(conditions, str) or isinstance(states, str):
         raise ValueError("conditions and states must be sequences of names; got a string")
     for condition in conditions:
-        stressor(condition)
+        expand(condition)
     for state in states:
         if state not in STATES:
             raise ValueError(f"states must be of {STATES}; got {state!r}")
@@ -215,7 +215,7 @@ def canonical(conditions: Iterable[str]) -> list[str]:
     Raises:
         StressError: "unknown_stressor" or "bad_parameter".
     """
-    return list(dict.fromkeys(label for condition in conditions for label in (stressor(condition).name,)))
+    return list(dict.fromkeys(label for condition in conditions for label in expand(condition)))
 
 
 def hear(
@@ -234,6 +234,7 @@ def hear(
     """The checkpoint with each clip under each condition, in order; arguments as of `analyze`.
 
     Args:
+        noise_dir: recordings that a noise from a folder is taken from.
         quarantine: takes what cannot be heard, by clip and condition, with its reason; None raises it.
 
     Raises:

@@ -1,10 +1,10 @@
 """Samples heard in batches: transcripts, word errors, activations. What a run finds before any Jacobian.
 
-A batch shares one call of `generate`, one teacher-forced pass along what came of it and, on a GPU, one pass of the
-encoder. Rows do not see each other, so a sample's numbers depend on the batch only by the rounding of matrix products
-of another shape, far below `forward.rounding_bound` of the logits (relative; 4e-4 in float32 for four layers of width
-384), and another token is chosen only where two were as likely to within that. The same samples in the same order with
-the same `batch` give the same bits, unless memory was short for it.
+A batch shares one pass of the encoder, one call of `generate` and one teacher-forced pass along what came of it. Rows
+do not see each other, so a sample's numbers depend on the batch only by the rounding of matrix products of another
+shape, far below `forward.rounding_bound` of states and logits (relative; 4e-4 in float32 for four layers of width 384),
+and another token is chosen only where two were as likely to within that. The same samples in the same order with the
+same `batch` give the same bits, unless memory was short for it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from empirical.speech.manifest_records import ManifestError
 from empirical.speech.samples import Sample, make_sample
 from empirical.stress import PoolClip, StressError
 
-_SCORES = 3
-"""Attention scores, their softmax and a temporary, of all heads of one encoder layer: the largest tensors."""
+_ENCODER_WIDTHS = 16
+"""Numbers that a frame takes in an encoder layer, in widths d: the feed-forward part's eight, and attention's."""
 
 _SHARE = 0.5
 """Of the memory that is left, what a batch may take by that estimate."""
@@ -197,7 +197,7 @@ def _hear(checkpoint: Checkpoint, pieces: Sequence[_Piece], tokens: TokensFrom, 
     """Hears windows together and gives each to its owner, or the reason why not; nothing where memory runs out."""
     model = checkpoint.model
     features = torch.cat([piece.features for piece in pieces]).to(device=checkpoint.device, dtype=model.dtype)
-    states = _states(checkpoint, features)
+    states = encoder_states(checkpoint, features)
     finite = torch.isfinite(states).flatten(1).all(dim=1).tolist()
     results: list[Window | Exception] = [_not_finite("encoder states")] * len(pieces)
     rows = [row for row, fine in enumerate(finite) if fine]
@@ -226,17 +226,6 @@ def _hear(checkpoint: Checkpoint, pieces: Sequence[_Piece], tokens: TokensFrom, 
             piece.owner.error = piece.owner.error or result
         else:
             piece.owner.heard.append(result)
-
-
-def _states(checkpoint: Checkpoint, features: Tensor) -> Tensor:
-    """Encoder states of a batch of windows.
-
-    One after the other on a CPU, where attention over 1,500 frames of one window stays in the cache and over eight does
-    not: 9 ms a window against 16 (organism-wide), with less memory, and the same bits as of a window alone.
-    """
-    if checkpoint.device.type != "cpu":
-        return encoder_states(checkpoint, features)
-    return torch.cat([encoder_states(checkpoint, each) for each in features.split(1)])
 
 
 def _along(checkpoint: Checkpoint, listened: _Listened, transcript: Transcript, tokens: TokensFrom) -> tuple[int, ...]:
@@ -271,18 +260,15 @@ def _record(checkpoint: Checkpoint, listened: _Listened, tokens: TokensFrom, rec
 def _affordable(checkpoint: Checkpoint, batch: int, memory_bytes: int | None) -> int:
     """Windows for which there is memory, 1 to `batch`: Linux promises what it has not, so it is asked beforehand.
 
-    A window needs its keys and values of the decoder, and the encoder's attention scores where it is not alone there.
+    A window needs its keys and values in each layer of the decoder, and one layer of the encoder at a time.
     """
     left = available_bytes(checkpoint.device) if memory_bytes is None else memory_bytes
     if left is None:
         return batch
-    config, width = checkpoint.model.config, checkpoint.model.dtype.itemsize
-    scores = _SCORES * config.encoder_attention_heads * config.max_source_positions**2 * width
-    keys = 2 * config.decoder_layers * config.max_source_positions * config.d_model * width
-    spared = int(_SHARE * left)
-    if checkpoint.device.type == "cpu":
-        return max(1, min(batch, (spared - scores) // keys))
-    return max(1, min(batch, spared // (keys + scores)))
+    config = checkpoint.model.config
+    widths = 2 * config.decoder_layers + _ENCODER_WIDTHS
+    need = widths * config.max_source_positions * config.d_model * checkpoint.model.dtype.itemsize
+    return max(1, min(batch, int(_SHARE * left) // need))
 
 
 def _let_go(checkpoint: Checkpoint) -> None:
