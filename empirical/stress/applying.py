@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping, Sequence
 
@@ -82,13 +83,14 @@ def _put(stressor: Stressor, samples: np.ndarray, scene: Scene) -> StressResult:
     source = _checked(samples, scene.utterance)
     result = stressor.put(source, scene)
     levels = level("source_level_dbfs", source) | level("level_dbfs", result.samples)
-    return dataclasses.replace(result, achieved=result.achieved | levels)
+    achieved = {key: value for key, value in (result.achieved | levels).items() if math.isfinite(value)}
+    return dataclasses.replace(result, achieved=achieved)
 
 
 def _checked(samples: np.ndarray, utterance: str) -> np.ndarray:
     samples = np.asarray(samples)
     if samples.ndim != 1 or samples.size == 0 or not np.issubdtype(samples.dtype, np.floating):
         raise StressError("bad_samples", f"samples must be (n,) floats; got {samples.dtype} {samples.shape}")
-    if not np.isfinite(samples).all():
-        raise StressError("bad_samples", f"{utterance}: samples must be finite")
+    if not np.isfinite(samples).all() or np.abs(samples).max() > np.finfo(np.float32).max:
+        raise StressError("bad_samples", f"{utterance}: samples must be finite, in float32 too")
     return samples

@@ -20,7 +20,7 @@ class StressError(ValueError):
             "bad_parameter": "a parameter that its stressor does not have, or a value outside its range",
             "bad_samples": "samples that are not one-dimensional, finite floats",
             "silent": "no active speech to set a level by",
-            "too_long": "a result longer than the longest audio that is read",
+            "too_long": "a result of more than two hours",
             "too_short": "a result of no sample",
             "pool_empty": "no utterance of another speaker to mix in",
             "no_noises": "no usable recording of noise to take from",

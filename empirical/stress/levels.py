@@ -71,9 +71,12 @@ def within_full_scale(samples: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def ratio_db(result: np.ndarray, scale: float, target: np.ndarray, active: np.ndarray) -> float:
-    """Power of the target over that of everything else in the returned samples, over active frames, in dB."""
-    rest = result[active].astype(np.float64) / scale - target[active]
-    return decibels(np.square(target[active]).mean() / np.square(rest).mean())
+    """Power of the target over that of everything else in the returned samples, over active frames, in dB.
+
+    Infinite where nothing else is in them.
+    """
+    rest = float(np.square(result[active].astype(np.float64) / scale - target[active]).mean())
+    return decibels(float(np.square(target[active]).mean()) / rest) if rest > 0 else math.inf
 
 
 def decibels(power: float) -> float:

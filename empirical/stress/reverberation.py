@@ -11,7 +11,7 @@ import numpy as np
 from empirical.speech.audio import SAMPLE_RATE_HZ
 from empirical.stress.errors import require
 from empirical.stress.fourier import fast_size, irfft, rfft
-from empirical.stress.levels import active_speech, decibels, lengths, scale_notes, within_full_scale
+from empirical.stress.levels import active_speech, decibels, lengths, ratio_db, scale_notes, within_full_scale
 from empirical.stress.records import Scene, StressResult
 
 TAIL_DB = 90.0
@@ -49,19 +49,23 @@ class Reverberation:
         require(-40 <= self.drr_db <= 40, "drr_db", "lie in -40 to 40", self.drr_db)
 
     def put(self, samples: np.ndarray, scene: Scene) -> StressResult:
-        """Reverberant samples; achieved has "rt60_s" (Schroeder's, of the tail drawn) and "drr_db".
+        """Reverberant samples; achieved has "rt60_s" and "drr_db".
+
+        rt60_s is Schroeder's, of the tail that was drawn; drr_db the power of the direct sound over that of all the
+        rest of the result, over active speech: it strays from the room's with the colour and the pauses of the speech.
+
 
         Raises:
             StressError: "silent".
         """
         speech = samples.astype(np.float64)
-        active_speech(speech, scene.utterance)  # silence has no echo to measure
+        active, _ = active_speech(speech, scene.utterance)
         tail = self._tail(scene)
         room = np.concatenate([[1.0], tail])
         result, scale = within_full_scale(_convolve(speech, room))
         achieved = lengths(result, scale) | {
             "rt60_s": decay_time(tail),
-            "drr_db": -decibels(np.square(tail).sum()),
+            "drr_db": ratio_db(result, scale, speech, active),
         }
         return StressResult(result, achieved, dict(asdict(self)), scale_notes(scale))
 

@@ -8,11 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from empirical.speech.audio import MAX_DURATION_S, SAMPLE_RATE_HZ
+from empirical.speech.audio import SAMPLE_RATE_HZ
 from empirical.stress.errors import StressError, require
 from empirical.stress.levels import lengths, scale_notes, within_full_scale
 from empirical.stress.records import Scene, StressResult
 from empirical.stress.vocoder import stretch
+
+MAX_RESULT_S = 7200.0
+"""Longest result, seconds: four times the longest file that is read by default; about 4 GB while it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,12 @@ class Stretch:
         """Stretched samples; achieved has "rate", of their numbers.
 
         Raises:
-            StressError: "too_long" beyond the longest file that is read, "too_short" if no sample would be left.
+            StressError: "too_long" beyond `MAX_RESULT_S`, "too_short" if no sample would be left.
         """
         wanted = len(samples) * self.rate
-        if wanted > MAX_DURATION_S * SAMPLE_RATE_HZ:
+        if wanted > MAX_RESULT_S * SAMPLE_RATE_HZ:
             raise StressError(
-                "too_long", f"a result must last {MAX_DURATION_S:g} s at most; got {wanted / SAMPLE_RATE_HZ:.6g} s"
+                "too_long", f"a result must last {MAX_RESULT_S:g} s at most; got {wanted / SAMPLE_RATE_HZ:.6g} s"
             )
         if round(wanted) < 1:
             raise StressError("too_short", f"a result must have a sample; got {len(samples)} times {self.rate:g}")

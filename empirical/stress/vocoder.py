@@ -40,17 +40,13 @@ def stretch(samples: np.ndarray, rate: float) -> np.ndarray:
     window = _hann()
     # One more overlap than is filled: what every block adds at its end lies within.
     total = np.zeros((steps + _OVERLAP - 1, HOP))
-    weight = np.zeros_like(total)
-    squared = np.square(window).reshape(_OVERLAP, HOP)
     turn = _Phasor()
     for first in range(0, steps, _BLOCK):
         place = np.arange(first, min(first + _BLOCK, steps)) * speed
         frames = turn.frames(source, window, place, columns) * window
         for part in range(_OVERLAP):
-            rows = slice(first + part, first + part + len(place))
-            total[rows] += frames[:, part * HOP : (part + 1) * HOP]
-            weight[rows] += squared[part]
-    total[weight > np.finfo(np.float32).tiny] /= weight[weight > np.finfo(np.float32).tiny]
+            total[first + part : first + part + len(place)] += frames[:, part * HOP : (part + 1) * HOP]
+    _divide_by_windows(total, np.square(window).reshape(_OVERLAP, HOP))
     out = total.reshape(-1)[FRAME // 2 : FRAME // 2 + length]
     return np.pad(out, (0, length - len(out)))
 
@@ -86,6 +82,20 @@ class _Phasor:
             )
         self._real, self._imag = p_real, p_imag
         return irfft(spectrum, FRAME)
+
+
+def _divide_by_windows(total: np.ndarray, squared: np.ndarray) -> None:
+    """Divide each sample by the sum of the squared windows over it; where nothing covers it, it stays 0."""
+    edge = _OVERLAP - 1
+    steps = len(total) - edge
+    if steps > edge:
+        total[edge:steps] /= squared.sum(axis=0)
+        ends = [*range(edge), *range(steps, len(total))]
+    else:
+        ends = list(range(len(total)))
+    for row in ends:
+        weight = squared[max(0, row - steps + 1) : row + 1].sum(axis=0)
+        np.divide(total[row], weight, out=total[row], where=weight > np.finfo(np.float32).tiny)
 
 
 def _polar(

@@ -115,7 +115,7 @@ def looped(samples: np.ndarray, start: int, count: int) -> np.ndarray:
 
 
 def first_usable(clips: Sequence[PoolClip]) -> tuple[PoolClip | None, np.ndarray, list[str]]:
-    """The first clip that loads and is not silence, its (n,) float64, and the names of those before it."""
+    """The first clip that loads, is finite and not silence, its (n,) float64, and the names of those before it."""
     unreadable: list[str] = []
     for clip in clips:
         try:
@@ -123,7 +123,8 @@ def first_usable(clips: Sequence[PoolClip]) -> tuple[PoolClip | None, np.ndarray
         except AudioError:
             unreadable.append(clip.name)
             continue
-        if active_power(samples) > 0:
+        usable = samples.ndim == 1 and samples.size > 0 and np.isfinite(samples).all()
+        if usable and active_power(samples) > 0:
             return clip, samples, unreadable
         unreadable.append(clip.name)
     return None, np.zeros(0), unreadable
