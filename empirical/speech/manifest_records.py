@@ -17,7 +17,7 @@ import soundfile
 SCHEMA_VERSION = 2
 """Of a manifest's lines. 1 had no "condition", "schema_version", "line", "lines" and "versions"."""
 
-VERSIONED = ("spi", "numpy", "scipy", "librosa", "soundfile", "soxr")
+VERSIONED = ("spi", "numpy", "scipy", "soundfile", "soxr")
 """Distributions whose code decides the bytes of a sample; libsndfile, which decodes, is noted beside them."""
 
 

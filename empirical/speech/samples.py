@@ -82,7 +82,7 @@ def make_sample(sample: Sample, *, pool: Sequence[PoolClip] = (), noises: Sequen
     )
     if recorded.result_sha256 not in (None, samples_sha256(result.samples)):
         others = version_differences(recorded.versions)
-        why = f"versions differ ({others})" if others else "versions are the same, so what was mixed in is not"
+        why = f"versions differ ({others})" if others else "versions do not differ: what was mixed in does, or spi"
         raise ManifestError("changed_result", f"{clip.name}, {sample.condition}: other samples than recorded; {why}")
     return result
 

@@ -70,7 +70,7 @@ def test_what_was_written_is_read(place: Path, manifest: Manifest) -> None:
     for line, row in zip(manifest.lines, rows(place), strict=True):
         for name, value in dataclasses.asdict(line).items():
             assert (list(value) if name == "notes" else value) == row[name]
-    assert set(manifest.versions) >= {"spi", "numpy", "scipy", "librosa", "soundfile", "soxr"}
+    assert set(manifest.versions) >= {"spi", "numpy", "scipy", "soundfile", "soxr"}
 
 
 def test_the_schema_shipped_is_what_is_written_and_is_understood_wholly(place: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_changed_source_is_refused_under_every_condition(place: Path, tmp_path
     # The others' mixes hold the changed clip: four speakers are all there are.
     others = {key: code for key, code in codes.items() if key[0] != clips[0].name}
     assert others == {(clip.name, "mix"): "changed_result" for clip in clips[1:]}
-    assert all("what was mixed in is not" in one.detail for one in found.refused if one.code == "changed_result")
+    assert all("what was mixed in does" in one.detail for one in found.refused if one.code == "changed_result")
 
 
 def test_a_clean_sample_beside_a_manifest_is_checked_against_its_source(place: Path, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_another_result_says_whether_versions_differ(place: Path, manifest: Mani
     (noise,) = [one for one in samples if (one.clip.name, one.condition) == (clips[0].name, "noise")]
     assert noise.recorded is not None
     wrong = dataclasses.replace(noise.recorded, result_sha256="0" * 64)
-    with pytest.raises(ManifestError, match="versions are the same") as caught:
+    with pytest.raises(ManifestError, match="versions do not differ") as caught:
         make_sample(dataclasses.replace(noise, recorded=wrong))
     assert caught.value.code == "changed_result"
     wrong = dataclasses.replace(wrong, versions=dict(wrong.versions) | {"numpy": "1.0.0"})
