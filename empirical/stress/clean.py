@@ -16,7 +16,6 @@ class Clean:
     """The samples as they are; not even a peak over full scale is touched."""
 
     name: ClassVar[str] = "clean"
-    removes_speech: ClassVar[bool] = False
 
     def put(self, samples: np.ndarray, scene: Scene) -> StressResult:
         """A copy in float32."""

@@ -25,7 +25,6 @@ class Clipping:
 
     fraction: float = 0.1
     name: ClassVar[str] = "clipping"
-    removes_speech: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require(0 < self.fraction < 1, "fraction", "lie between 0 and 1", self.fraction)

@@ -32,11 +32,6 @@ class Composition:
         plain = not any(isinstance(part, (Clean, Composition)) for part in self.parts)
         require(plain, "parts", "be neither clean nor compositions", "+".join(part.name for part in self.parts))
 
-    @property
-    def removes_speech(self) -> bool:
-        """Whether nothing of the utterance is left after all parts."""
-        return any(part.removes_speech for part in self.parts)
-
     def put(self, samples: np.ndarray, scene: Scene) -> StressResult:
         """All parts.
 
@@ -52,7 +47,7 @@ class Composition:
         parameters: list[dict[str, object]] = []
         notes: dict[str, None] = {}
         names = [part.name for part in self.parts]
-        result = StressResult(samples, {}, {}, ())
+        speech, result = True, StressResult(samples, {}, {}, ())
         for place, part in enumerate(self.parts):
             uses = names[:place].count(part.name)
             own = replace(scene, recorded=recorded[place], stream=f"#{uses + 1}" if uses else "")
@@ -66,7 +61,7 @@ class Composition:
                     achieved[f"{key}_{place + 1}"] = value
             parameters.append({"stressor": part.name, "parameters": result.parameters})
             notes |= dict.fromkeys(result.notes)
-        speech = not self.removes_speech
+            speech &= result.speech
         return StressResult(result.samples, achieved, {"parts": parameters}, tuple(notes), speech)
 
     def _recorded(self, recorded: Mapping[str, object] | None) -> list[Mapping[str, object] | None]:

@@ -91,7 +91,7 @@ def removes_speech(label: str) -> bool:
     Raises:
         StressError: as `parse`.
     """
-    return parse(label).removes_speech
+    return any(isinstance(part, (Silence, NonSpeech)) for part in _flat(parse(label)))
 
 
 def base_names(label: str) -> tuple[str, ...]:

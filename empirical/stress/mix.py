@@ -30,7 +30,6 @@ class Mix:
     speakers: int = 6
     level_db: float = 0.0
     name: ClassVar[str] = "mix"
-    removes_speech: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         rule = "be a whole number of at least 2, the target's included"

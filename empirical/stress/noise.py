@@ -33,7 +33,6 @@ class Noise:
     kind: str = "white"
     talkers: int = TALKERS
     name: ClassVar[str] = "noise"
-    removes_speech: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.snr_db), "snr_db", "be finite", self.snr_db)

@@ -26,7 +26,6 @@ class NonSpeech:
 
     kind: str = "pink"
     name: ClassVar[str] = "non_speech"
-    removes_speech: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.kind in KINDS, "kind", f"be one of {', '.join(KINDS)}", self.kind)

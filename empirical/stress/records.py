@@ -80,11 +80,6 @@ class Stressor(Protocol):
 
     name: ClassVar[str]
 
-    @property
-    def removes_speech(self) -> bool:
-        """Whether nothing of the utterance is left."""
-        ...
-
     def put(self, samples: np.ndarray, scene: Scene) -> StressResult:
         """The stress put on (n,) finite float samples of any level."""
         ...

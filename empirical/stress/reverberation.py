@@ -42,7 +42,6 @@ class Reverberation:
     rt60_s: float = 0.8
     drr_db: float = 0.0
     name: ClassVar[str] = "reverberation"
-    removes_speech: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require(0.05 <= self.rt60_s <= 10, "rt60_s", "lie in 0.05 to 10", self.rt60_s)

@@ -22,7 +22,6 @@ class Silence:
 
     level_dbfs: float | None = None
     name: ClassVar[str] = "silence"
-    removes_speech: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         fine = self.level_dbfs is None or -200 <= self.level_dbfs <= 0

@@ -31,7 +31,6 @@ class Stretch:
 
     rate: float = 3.5
     name: ClassVar[str] = "stretch"
-    removes_speech: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.rate) and self.rate > 0, "rate", "be positive and finite", self.rate)
