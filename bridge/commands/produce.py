@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -29,7 +29,10 @@ def stress(
     out: Annotated[Path | None, typer.Option(help="Manifest to write, JSON lines.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="The first N clips, which are then mixed among themselves.")
+        int | None,
+        typer.Option(
+            min=1, help="The first N clips, which are then mixed among themselves; with --check, of the manifest."
+        ),
     ] = None,
     conditions: Annotated[
         str | None,
@@ -49,6 +52,9 @@ def stress(
     noise_dir: Annotated[
         Path | None, typer.Option(help="Recordings that noise:kind=folder is taken from.", show_default=False)
     ] = None,
+    window: Annotated[
+        float, typer.Option(help="Seconds that the model hears; a longer result is marked truncated.")
+    ] = 30.0,
     write_audio: Annotated[
         Path | None, typer.Option(help="Write the stressed audio to this directory too.", show_default=False)
     ] = None,
@@ -73,9 +79,9 @@ def stress(
     asked = _Asked(audio, limit, labels, seed, cast("Stresses | None", stresses), noise_dir)
     try:
         if check is not None:
-            _check(check, audio, noise_dir, quiet=quiet, as_json=as_json)
+            _check(check, audio, noise_dir, limit, quiet=quiet, as_json=as_json)
         elif out is not None and not dry_run:
-            _build(asked, out, write_audio, quiet=quiet, as_json=as_json)
+            _build(asked, out, write_audio, window, quiet=quiet, as_json=as_json)
         else:
             _estimate(asked, as_json=as_json)
     except ClipError as error:
@@ -98,10 +104,10 @@ class _Asked:
     noise_dir: Path | None
 
 
-def _build(asked: _Asked, out: Path, write_audio: Path | None, *, quiet: bool, as_json: bool) -> None:
+def _build(asked: _Asked, out: Path, write_audio: Path | None, window: float, *, quiet: bool, as_json: bool) -> None:
     from empirical.speech.manifest import chosen_labels, chosen_stresses, write_manifest
 
-    _refuse_bad_targets(asked.audio, out, write_audio)
+    _refuse_bad_targets(asked, out, write_audio)
     chosen_labels(asked.labels)  # before a folder of thousands is scanned
     chosen_stresses(asked.labels, asked.stresses)
     scan = _scan(asked.audio)
@@ -117,6 +123,7 @@ def _build(asked: _Asked, out: Path, write_audio: Path | None, *, quiet: bool, a
                 stresses=asked.stresses,
                 noise_dir=asked.noise_dir,
                 rejected=scan.rejected,
+                window_s=window,
                 progress=advance,
             )
     except KeyboardInterrupt:
@@ -161,12 +168,17 @@ def _estimate(asked: _Asked, *, as_json: bool) -> None:
     typer.echo(_in_words(outcome))
 
 
-def _check(manifest: Path, audio: Path, noise_dir: Path | None, *, quiet: bool, as_json: bool) -> None:
+def _check(
+    manifest: Path, audio: Path, noise_dir: Path | None, limit: int | None, *, quiet: bool, as_json: bool
+) -> None:
     from empirical.speech.manifest_checking import check_manifest
     from empirical.speech.manifest_reading import read_manifest
     from empirical.speech.samples import noise_pool
 
     known = read_manifest(manifest)
+    if limit is not None:
+        first = set(sorted({line.utterance for line in known.lines})[:limit])
+        known = replace(known, lines=tuple(line for line in known.lines if line.utterance in first))
     scan = _scan(audio)
     noises = [] if noise_dir is None else noise_pool(noise_dir)
     with interruptible() as stop, _bar(len(known.lines), "checking", "sample", quiet, stop) as advance:
@@ -207,14 +219,19 @@ def _bar(total: int, doing: str, unit: str, quiet: bool, stop: Callable[[], None
         yield advance
 
 
-def _refuse_bad_targets(audio: Path, out: Path, write_audio: Path | None) -> None:
+def _refuse_bad_targets(asked: _Asked, out: Path, write_audio: Path | None) -> None:
     """A manifest replaces only a manifest, and what is written is never input of the next run."""
     if out.is_file() and out.stat().st_size:
         with open(out, "rb") as file:
             if not file.read(32).startswith(b'{"achieved"'):
                 raise OtherSettingsError(f"{out} exists and is no manifest; choose another --out")
-    if write_audio is not None and audio.resolve() in (write_audio.resolve(), *write_audio.resolve().parents):
-        raise ConfigError(f"--write-audio must not lie inside --audio, whose clips it would add to; got {write_audio}")
+    for option, read in (("--audio", asked.audio), ("--noise-dir", asked.noise_dir)):
+        if write_audio is None or read is None:
+            continue
+        written = write_audio.resolve()
+        if read.resolve() in (written, *written.parents):
+            what = f"--write-audio must not lie inside {option}, whose clips it would add to"
+            raise ConfigError(f"{what}; got {write_audio}")
 
 
 def _in_words(outcome: dict[str, Any]) -> str:

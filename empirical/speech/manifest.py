@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ import scipy.io.wavfile
 from empirical.speech.audio import SAMPLE_RATE_HZ, AudioError, load_audio
 from empirical.speech.clips import Clip, RejectedClip
 from empirical.speech.manifest_part import Outcome, Part, open_part
-from empirical.speech.manifest_records import SCHEMA_VERSION, file_sha256, samples_sha256, versions
+from empirical.speech.manifest_records import SCHEMA_VERSION, file_sha256, samples_sha256, source_sha256, versions
 from empirical.speech.samples import noise_pool, sound_pool
 from empirical.stress import PoolClip, StressError, StressResult, apply, base_names, expand, generator, order_key, parse
 
@@ -172,7 +173,7 @@ def _outcome(
     outcome = Outcome(clip.name, [], [])
     try:
         samples = load_audio(clip.path)
-        source = file_sha256(clip.path)
+        source = source_sha256(clip.path)
     except AudioError as error:
         outcome.refused.append(_refusal(clip.name, clip.path, None, error.code, error.detail))
         return outcome
@@ -190,12 +191,16 @@ def _outcome(
 
 
 def _refusal(utterance: str, path: Path, label: str | None, code: str, detail: str) -> dict[str, Any]:
-    return {"utterance": utterance, "source": path.name, "stressor": label, "code": code, "detail": detail}
+    names = None if label is None else "+".join(base_names(label))
+    what = {"utterance": utterance, "source": path.name, "condition": label, "stressor": names}
+    return what | {"code": code, "detail": detail}
 
 
 def _entry(
     clip: Clip, label: str, seed: int, window_s: float, result: StressResult, source: str, audio: str | None
 ) -> dict[str, Any]:
+    achieved = {name: value for name, value in result.achieved.items() if math.isfinite(value)}
+    unmeasured = [f"unmeasured:{name}" for name in result.achieved if name not in achieved]
     return {
         "schema_version": SCHEMA_VERSION,
         "utterance": clip.name,
@@ -207,8 +212,8 @@ def _entry(
         "parameters": result.parameters,
         "seed": seed,
         "speech": result.speech,
-        "achieved": result.achieved,
-        "notes": list(result.notes),
+        "achieved": achieved,
+        "notes": [*result.notes, *unmeasured],
         "samples": len(result.samples),
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "truncated": len(result.samples) > window_s * SAMPLE_RATE_HZ,

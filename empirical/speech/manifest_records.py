@@ -14,6 +14,8 @@ from typing import ClassVar
 import numpy as np
 import soundfile
 
+from empirical.speech.audio import AudioError
+
 SCHEMA_VERSION = 2
 """Of a manifest's lines. 1 had no "condition", "schema_version", "line", "lines" and "versions"."""
 
@@ -127,3 +129,15 @@ def file_sha256(path: Path) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_sha256(path: Path) -> str:
+    """SHA-256 of an audio file's bytes.
+
+    Raises:
+        AudioError: "unreadable".
+    """
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise AudioError("unreadable", path, error.strerror or str(error)) from None

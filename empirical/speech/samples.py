@@ -19,8 +19,8 @@ from empirical.speech.clips import AUDIO_EXTENSIONS
 from empirical.speech.manifest_records import (
     ManifestError,
     ManifestLine,
-    file_sha256,
     samples_sha256,
+    source_sha256,
     version_differences,
 )
 from empirical.speech.records import Clip, ClipError
@@ -66,7 +66,7 @@ def make_sample(sample: Sample, *, pool: Sequence[PoolClip] = (), noises: Sequen
     if sample.recorded is None:
         return apply(kind, audio, utterance=clip.name, seed=sample.seed, pool=pool, speaker=clip.speaker, noises=noises)
     recorded = sample.recorded
-    if file_sha256(clip.path) != recorded.source_sha256:
+    if source_sha256(clip.path) != recorded.source_sha256:
         raise ManifestError(
             "changed_source", f"{clip.name}: {clip.path.name} is not the file that the manifest was made from"
         )

@@ -90,6 +90,27 @@ def test_a_wrong_option_is_one_line_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_written_is_never_read_next_time(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noises = tmp_path / "noises"
+    noises.mkdir()
+    asked = ("--audio", audio, "--noise-dir", noises, "--out", tmp_path / "m.jsonl", "--write-audio", noises / "made")
+    code, _, err = spi(capsys, *asked)
+    assert code == 2 and "must not lie inside --noise-dir" in err and list(noises.iterdir()) == []
+
+
+def test_the_window_decides_what_is_truncated(audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--audio", audio, "--out", tmp_path / "m.jsonl", "--conditions", "clean,stretch")
+    assert spi(capsys, *asked, "--window", 0.5)[0] == 0
+    assert {(line["condition"], line["truncated"], line["window_s"]) for line in lines(tmp_path / "m.jsonl")} == {
+        ("clean", False, 0.5),
+        ("stretch", True, 0.5),
+    }
+    code, _, err = spi(capsys, *asked, "--window", 0)
+    assert code == 2 and "window_s must be positive" in err
+
+
 def test_out_or_check_and_not_both(audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ((), ("--out", tmp_path / "m.jsonl", "--check", tmp_path / "m.jsonl")):
         code, _, err = spi(capsys, "--audio", audio, *arguments)
@@ -139,6 +160,8 @@ def test_check_makes_the_samples_again(audio: Path, tmp_path: Path, capsys: pyte
     found = json.loads(said)
     assert code == 7 and found["same"] == 2  # the mix has lost its other speakers
     assert found["codes"]["absent_audio"] == 3 * (SPEAKERS - 1) and sum(found["codes"].values()) == 10
+    code, said, _ = spi(capsys, "--check", out, "--audio", audio, "--limit", 2)
+    assert code == 0 and "6 of 6 samples" in said
     code, said, _ = spi(capsys, "--check", out, "--audio", audio / "1")
     assert code == 7 and "absent_audio: 9" in said and "and 5 more" in said
     out.write_bytes(out.read_bytes()[:-30])

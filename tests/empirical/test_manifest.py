@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +153,21 @@ def stopping_after(calls: int) -> Callable[[], None]:
     return stop
 
 
+def test_what_could_not_be_measured_is_noted_and_stops_nothing(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = manifest_module.apply
+
+    def apply(*arguments: Any, **named: Any) -> Any:
+        result = real(*arguments, **named)
+        return dataclasses.replace(result, achieved=result.achieved | {"snr_db": float("inf")})
+
+    monkeypatch.setattr(manifest_module, "apply", apply)
+    assert write_manifest(find_clips(corpus)[:2], ("noise",), 0, tmp_path / "m.jsonl").lines == 2
+    for line in read(tmp_path / "m.jsonl"):
+        assert "snr_db" not in line["achieved"] and "unmeasured:snr_db" in line["notes"]
+
+
 def test_nothing_half_written_when_it_breaks_off_and_it_goes_on_from_there(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +190,7 @@ def test_nothing_half_written_when_it_breaks_off_and_it_goes_on_from_there(
     told: list[None] = []
     made = write_manifest(clips, ("noise", "stretch"), 1, out, tmp_path / "audio", progress=lambda: told.append(None))
     assert made.kept == 6 and done == [clip.name for clip in clips[6:]] and len(told) == len(clips) == 15
-    assert made.previous == out.with_name("m.jsonl.previous") and made.previous.read_bytes() == before
+    assert made.previous == (previous := out.with_name("m.jsonl.previous")) and previous.read_bytes() == before
     assert out.read_bytes() == at_once.read_bytes() and not part.exists()
     assert made.quarantine is not None
     assert made.quarantine.read_bytes() == at_once.with_name("once.jsonl.quarantine.jsonl").read_bytes()

@@ -25,7 +25,9 @@ from empirical.speech.manifest_schema import KEYWORDS, manifest_schema, violatio
 from empirical.speech.samples import Sample, make_sample, noise_pool, sound_pool
 
 RATE = 16_000
-CONDITIONS = ("clean", "stretch:rate=2", "mix", "noise", "noise:kind=folder")
+MIXED = ("mix", "noise:kind=babble")
+CONDITIONS = ("clean", "stretch:rate=2", "noise", "noise:kind=folder", "reverberation+noise:snr_db=5", *MIXED)
+LINES = 4 * len(CONDITIONS)
 
 
 def speech(seed: int, seconds: float = 0.4) -> np.ndarray:
@@ -66,7 +68,7 @@ def written(path: Path, lines: list[dict[str, Any]]) -> Path:
 
 def test_what_was_written_is_read(place: Path, manifest: Manifest) -> None:
     assert manifest.sha256 == hashlib.sha256((place / "m.jsonl").read_bytes()).hexdigest()
-    assert len(manifest.lines) == 4 * len(CONDITIONS)
+    assert len(manifest.lines) == LINES
     for line, row in zip(manifest.lines, rows(place), strict=True):
         for name, value in dataclasses.asdict(line).items():
             assert (list(value) if name == "notes" else value) == row[name]
@@ -104,7 +106,7 @@ def test_the_schema_shipped_is_what_is_written_and_is_understood_wholly(place: P
         ("sample_rate_hz", 8000, "sample_rate_hz must be 16000; got 8000"),
         ("condition", "noise:snr_db=0.0", "condition must be canonical, noise; got noise:snr_db=0.0"),
         ("stressor", "mix", "stressor must be "),
-        ("lines", 3, "lines must be 20 as in line 1; got 3"),
+        ("lines", 3, f"lines must be {LINES} as in line 1; got 3"),
         ("taste", "sweet", 'must have no field "taste"'),
     ],
 )
@@ -193,7 +195,7 @@ def test_samples_are_every_line_and_the_clean_one_of_each_utterance(place: Path,
 def test_remade_samples_are_the_same_to_the_byte(place: Path, manifest: Manifest) -> None:
     clips = find_clips(place / "corpus")
     found = check_manifest(manifest, clips, noises=noise_pool(place / "noises"))
-    assert (found.lines, found.same, found.refused) == (20, 20, ())
+    assert (found.lines, found.same, found.refused) == (LINES, LINES, ())
     by_seed = Sample(clips[0], "mix", 7)
     (line,) = [one for one in manifest.lines if (one.utterance, one.condition) == (clips[0].name, "mix")]
     assert samples_sha256(make_sample(by_seed, pool=sound_pool(clips)).samples) == line.result_sha256
@@ -208,9 +210,9 @@ def test_a_changed_source_is_refused_under_every_condition(place: Path, tmp_path
     codes = {(one.utterance, one.condition): one.code for one in found.refused}
     own = {condition: code for (utterance, condition), code in codes.items() if utterance == clips[0].name}
     assert set(own.values()) == {"changed_source"} and len(own) == len(CONDITIONS)
-    # The others' mixes hold the changed clip: four speakers are all there are.
+    # What the others are mixed with holds the changed clip: four speakers are all there are.
     others = {key: code for key, code in codes.items() if key[0] != clips[0].name}
-    assert others == {(clip.name, "mix"): "changed_result" for clip in clips[1:]}
+    assert others == {(clip.name, condition): "changed_result" for clip in clips[1:] for condition in MIXED}
     assert all("what was mixed in does" in one.detail for one in found.refused if one.code == "changed_result")
 
 
