@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -160,6 +161,8 @@ def _go(
     resume: bool,
 ) -> None:
     settings = make_config(config, options)
+    # Arrow's own allocator keeps 40 MB of what it was given back, which grows with the tables until it is reached.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from bridge.running import pipeline
 
     if dry_run:

@@ -134,9 +134,19 @@ def make_config(file: str | Path | None = None, options: Mapping[str, Any] | Non
             raise ConfigError(f"manifest must come with audio, where its utterances lie; got {config.manifest!r} alone")
         if "conditions" in merged:
             raise ConfigError("conditions must not be given beside a manifest, whose lines name theirs")
-    if config.noise_dir is None and any("kind=folder" in label for label in config.conditions):
-        raise ConfigError("noise-dir must be given where a condition takes its sound from a folder; got none")
+    check_folder(config.conditions, config.noise_dir)
     return config
+
+
+def check_folder(conditions: Sequence[str], noise_dir: str | None) -> None:
+    """Refuses conditions that take their sound from a folder where there is none.
+
+    Raises:
+        ConfigError: naming one.
+    """
+    label = next((label for label in conditions if "kind=folder" in label), None)
+    if label is not None and noise_dir is None:
+        raise ConfigError(f"noise-dir must be given for a condition of kind=folder; got {label!r} without it")
 
 
 def read_config_file(path: Path, known: Sequence[str] = _KNOWN) -> dict[str, Any]:

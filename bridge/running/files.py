@@ -19,8 +19,9 @@ TEMPORARY = ".partial-"
 """What names of unfinished files and directories begin with."""
 
 _METADATA_KEY = b"spi"
-_ROW_GROUP_BYTES = 8 * 2**20  # what is held in memory until it is written
+_ROW_GROUP_BYTES = 2**21  # what is held in memory until it is written
 _ROW_GROUP_ROWS = 100_000
+_HELD = 64  # tables of a few rows, whose columns take more memory by themselves than their values do
 _VECTORS = "x"
 _VECTOR_VALUES = f"{_VECTORS}.list.element"
 
@@ -84,22 +85,22 @@ def merge_tables(paths: Sequence[Path], target: Path, provenance: Mapping[str, A
         OSError, ValueError, pa.ArrowException: if a file is not readable or of other settings, or a column has types
             that do not go together.
     """
-    schema = pq.read_schema(paths[0]).remove_metadata()
-    for path in paths[1:]:
-        other = pq.read_schema(path).remove_metadata()
-        if other != schema:
-            schema = pa.unify_schemas([schema, other], promote_options="permissive")
+    stamped = _common_schema(paths).with_metadata(_stamp({**provenance, "settings": settings}))
     rows = 0
-    stamped = schema.with_metadata(_stamp({**provenance, "settings": settings}))
     with (
         replacing(target) as temporary,
         pq.ParquetWriter(temporary, stamped, compression="zstd", write_page_checksum=True) as writer,
     ):
         held: list[pa.Table] = []
+        size = 0
         for path in paths:
-            held.append(_in_schema(read_table(path, settings), stamped))
-            if sum(table.nbytes for table in held) >= _ROW_GROUP_BYTES:
-                rows += _write_held(writer, held)
+            table = _in_schema(read_table(path, settings), stamped)
+            held.append(table)
+            size += table.nbytes
+            if len(held) == _HELD:
+                held = [pa.concat_tables(held).combine_chunks()]
+            if size >= _ROW_GROUP_BYTES:
+                rows, held, size = rows + _write_held(writer, held), [], 0
         rows += _write_held(writer, held)
     return rows
 
@@ -176,11 +177,20 @@ def _in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+def _common_schema(paths: Sequence[Path]) -> pa.Schema:
+    """Every column of the files, in the order of the first, then of the others as they come."""
+    schema = pq.read_schema(paths[0]).remove_metadata()
+    for path in paths[1:]:
+        other = pq.read_schema(path).remove_metadata()
+        if other != schema:
+            schema = pa.unify_schemas([schema, other], promote_options="permissive")
+    return schema
+
+
 def _write_held(writer: pq.ParquetWriter, held: list[pa.Table]) -> int:
-    """Writes what is held as one row group, and lets go of it."""
+    """Writes what is held as one row group."""
     if not held:
         return 0
     table = pa.concat_tables(held).combine_chunks()
-    held.clear()
     writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
     return table.num_rows

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import ConfigError, ModelError, NoUsableAudioError
-from bridge.running.config import RESULT_KEYS, RunConfig
+from bridge.running.config import RESULT_KEYS, RunConfig, check_folder
 from bridge.running.pool import Failure, Job, Reply, WorkerPool
 from bridge.running.provenance import versions
 from bridge.running.store import SETTINGS_SCHEMA
@@ -164,6 +164,8 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
     if config.max_tokens is not None and config.max_tokens > most:
         raise ConfigError(f"max-tokens must be at most {most}, the room in {shortest.name}; got {config.max_tokens}")
     recorded = listed["manifest"]
+    if recorded is not None:
+        check_folder(recorded["labels"], config.noise_dir)
     asked = None if recorded is None else _by_clip(recorded["samples"])
     wanted = clips if asked is None else [clip for clip in clips if clip.name in asked]
     usable, refused = _gate(pool, wanted, config)

@@ -23,7 +23,7 @@ from bridge.cli import run_command
 from bridge.ledger.theory_claims import THEORY_CLAIMS
 from bridge.running import jobs
 from bridge.running.schema import TIMING_COLUMNS
-from bridge.running.tasks import NullTask, Task
+from bridge.running.tasks import ListenTask, NullTask
 from tests.helpers.tiny_whisper import write_random_whisper_tiny, write_tiny_whisper
 
 RATE_HZ = 16_000
@@ -74,7 +74,11 @@ def test_a_run_ends_in_records_results_and_a_report(whole: Path) -> None:
     rows = {name: pq.read_table(whole / "records" / f"{name}.parquet") for name in ("layers", "clips", "activations")}
     assert rows["layers"].num_rows == 3 * TASKS
     assert rows["clips"].num_rows == 2 * 2 * 3
+    assert {"wer_above_half", "looping"} & set(rows["clips"].column_names)
     assert rows["activations"].num_rows == 2 * 2 * 3 * 3 * 3
+    assert "x" not in rows["activations"].column_names
+    vectors = [pq.read_table(path) for path in sorted((whole / "parts").glob("listen--*/vectors.parquet"))]
+    assert sum(table.num_rows for table in vectors) == rows["activations"].num_rows
     assert set(rows["layers"].column("model").to_pylist()) == {"first", "second"}
     results = json.loads((whole / "results.json").read_text(encoding="utf-8"))
     assert [claim["id"] for claim in results["claims"]] == [f"C{number}" for number in range(1, 16)]
@@ -104,25 +108,32 @@ def test_provenance_names_weights_audio_threads_and_versions(whole: Path) -> Non
     assert all(library["threads"] == 1 for library in stamp["blas"])
 
 
-def test_ctrl_c_keeps_whole_parts_and_going_on_gives_the_same_bits(place: Path, whole: Path) -> None:
+def test_killed_while_it_listens_stopped_while_it_measures_and_gone_on_with_gives_the_same_bits(
+    place: Path, whole: Path
+) -> None:
     out = place / "stopped"
     command = [sys.executable, "-m", "bridge", *_command("measure", place, "stopped", "--workers", "1")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    limit = time.monotonic() + 120
-    while len(list(out.glob("parts/[a-z]*"))) < 3 and process.poll() is None and time.monotonic() < limit:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # the terminal sends it to the whole group
-    said = process.communicate(timeout=60)[1]
+    for pattern, count, stop in (("listen--*", 1, signal.SIGKILL), ("[fs]*", 3, signal.SIGINT)):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        limit = time.monotonic() + 120
+        while len(list(out.glob(f"parts/{pattern}"))) < count and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.02)
+        os.killpg(process.pid, stop)  # as the terminal does, to the whole group
+        said = process.communicate(timeout=60)[1]
+        assert not (out / "records" / "clips.parquet").exists()
+        if stop == signal.SIGKILL:
+            assert process.returncode == -stop
+            assert len(list(out.glob("parts/[a-z]*"))) < TASKS
     assert process.returncode == 130
     assert said.splitlines()[-1].startswith("spi: error: interrupted; ")
     assert f"to go on: spi measure --model {place / 'first'}" in said and "Traceback" not in said
-    done = list(out.glob("parts/[a-z]*"))
-    assert 3 <= len(done) < TASKS
-    assert not (out / "records" / "layers.parquet").exists()
+    assert 3 <= len(list(out.glob("parts/[fs]*"))) < TASKS
     assert run_command(_command("measure", place, "stopped", "--workers", "1", "--quiet")) == 0
-    for name in ("layers", "clips", "activations", "tasks"):
-        one, two = (_untimed(root / "records" / f"{name}.parquet") for root in (whole, out))
-        assert _same_bits(one, two), name
+    names = [path.relative_to(whole) for path in whole.glob("records/*.parquet")]
+    names += [path.relative_to(whole) for path in whole.glob("parts/*/vectors.parquet")]
+    assert len(names) == 7 + 2
+    for name in names:
+        assert _same_bits(_untimed(whole / name), _untimed(out / name)), name
 
 
 def test_claims_and_comparison_are_read_from_a_run(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,15 +147,41 @@ def test_claims_and_comparison_are_read_from_a_run(whole: Path, capsys: pytest.C
     assert len(capsys.readouterr().out.splitlines()) == TASKS + 1
 
 
-def test_only_the_sequence_state_has_records_of_its_clips_too(whole: Path, tmp_path: Path) -> None:
-    inputs = json.loads((whole / "inputs.json").read_text(encoding="utf-8"))
-    state = {"layers", "blocks", "subspaces"}
-    for states, tables in ((["position", "sequence"], state), (["sequence"], state | {"clips", "activations"})):
-        root = tmp_path / "-".join(states)
-        root.mkdir()
-        (root / "inputs.json").write_text(json.dumps({**inputs, "states": states}), encoding="utf-8")
-        part = jobs.measure(str(root), "digest", Task("first", "sound-0", "clean", "sequence"))
-        assert {name for name, rows in part.rows.items() if rows} == tables
+def test_without_states_the_clips_are_heard_as_with_them(place: Path, whole: Path) -> None:
+    assert run_command([*_command("measure", place, "heard", "--workers", "1", "--quiet"), "--states", "none"]) == 0
+    out = place / "heard"
+    assert not (out / "records" / "layers.parquet").exists()
+    for name in ("clips", "activations"):
+        one, two = (_untimed(root / "records" / f"{name}.parquet") for root in (whole, out))
+        assert _same_bits(one, two), name
+
+
+def test_a_run_of_a_manifest_is_made_of_its_samples(place: Path, whole: Path, tmp_path: Path) -> None:
+    manifest, audio = tmp_path / "m.jsonl", str(place / "audio")
+    assert run_command(["stress", "--audio", audio, "--out", str(manifest), "--conditions", "mix,noise"]) == 0
+    models = ["--model", str(place / "first"), "--audio", audio, "--manifest", str(manifest)]
+    options = ["--states", "none", "--workers", "1", "--quiet", "--out", str(tmp_path / "run")]
+    assert run_command(["measure", *models, *options]) == 0
+    rows = pq.read_table(tmp_path / "run" / "records" / "clips.parquet").to_pylist()
+    expected = [
+        row for row in pq.read_table(whole / "records" / "clips.parquet").to_pylist() if row["model"] == "first"
+    ]
+    assert [(row["clip"], row["condition"]) for row in rows] == [(row["clip"], row["condition"]) for row in expected]
+    lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    recorded = {(line["utterance"], line["condition"]): line["result_sha256"] for line in lines}
+    found = {(row["clip"], row["condition"]): row["result_sha256"] for row in rows if row["condition"] != "clean"}
+    assert found == recorded
+    for row, other in zip(rows, expected, strict=True):  # but for mixes, whose pool was another
+        if row["condition"] != "mix":
+            assert row["tokens"] == other["tokens"] and row["result_sha256"] == other["result_sha256"]
+    (place / "audio" / "sound-1.wav").rename(tmp_path / "sound-1.wav")
+    try:
+        command = ["measure", *models, *options[:-1], str(tmp_path / "other")]
+        assert run_command(command) == 0
+    finally:
+        (tmp_path / "sound-1.wav").rename(place / "audio" / "sound-1.wav")
+    lines = [json.loads(line) for line in (tmp_path / "other" / "quarantine.jsonl").read_text().splitlines()]
+    assert {(line.get("utterance"), line["code"]) for line in lines} >= {("sound-1", "absent_audio")}
 
 
 def test_weights_that_change_during_a_run_are_noticed(whole: Path, tmp_path: Path) -> None:
@@ -152,7 +189,7 @@ def test_weights_that_change_during_a_run_are_noticed(whole: Path, tmp_path: Pat
     inputs["models"][0]["sha256"] = "0" * 64
     (tmp_path / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
     with pytest.raises(ValueError, match="the weights of first changed while the run was at work"):
-        jobs.measure(str(tmp_path), "digest", Task("first", "sound-0", "clean", "position"))
+        jobs.listen(str(tmp_path), "digest", ListenTask("first", 0, (("sound-0", "clean"),)))
     assert not (tmp_path / "parts").exists()
 
 

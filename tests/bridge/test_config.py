@@ -68,6 +68,7 @@ def test_unknown_key_is_refused_with_its_name_and_the_known_ones(tmp_path: Path)
         ("position-clips: -1", "position-clips must be a whole number of at least 0; got -1"),
         ("batch: 0", "batch must be a whole number of at least 1; got 0"),
         ("long: crop", "long must be one of cut, chunk, refuse; got 'crop'"),
+        ("conditions: noise:kind=folder", "noise-dir must be given for a condition of kind=folder"),
         ("manifest: m.jsonl", "manifest must come with audio, where its utterances lie; got 'm.jsonl' alone"),
         ("manifest: m\naudio: a\nconditions: clean", "conditions must not be given beside a manifest"),
         ("states: 3", "states must be text or a list of text; got 3"),
@@ -87,6 +88,14 @@ def test_bad_values_are_refused_in_one_line(tmp_path: Path, text: str, message: 
         make_config(_file(tmp_path, text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_labels_become_canonical_and_ladders_become_conditions() -> None:
+    config = make_config(None, {"conditions": "noise:snr_db=10/0, clean,stretch:rate=3.5,reverberation+noise"})
+    assert set(config.conditions) == {"clean", "stretch", "noise:snr_db=10", "noise", "reverberation+noise"}
+    assert config.conditions[0] == "clean" and make_config(None, {"conditions": config.conditions}) == config
+    with pytest.raises(ConfigError, match="conditions must not name 'noise' twice"):
+        make_config(None, {"conditions": "noise:snr_db=10/0,noise"})
 
 
 def test_none_is_no_state_and_the_default_is_not() -> None:
