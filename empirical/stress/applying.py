@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import typing
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from empirical.stress.errors import StressError
 from empirical.stress.levels import level
-from empirical.stress.records import PoolClip, Scene, Stressor, StressResult
+from empirical.stress.records import PoolClip, Scene, Stressor, StressResult, check_recorded
 
 
 def apply(
@@ -70,11 +69,7 @@ def reapply(
         StressError: as `apply`; "bad_parameter" if the parameters are not the stressor's; "pool_missing" if an
             utterance or recording they name is not at hand or cannot be read.
     """
-    for field in dataclasses.fields(typing.cast(typing.Any, stressor)):
-        asked = getattr(stressor, field.name)
-        if not isinstance(asked, tuple) and parameters.get(field.name) != asked:
-            got = parameters.get(field.name)
-            raise StressError("bad_parameter", f"recorded {field.name} must be {asked}, as asked; got {got!r}")
+    check_recorded(stressor, parameters)
     return _put(stressor, samples, Scene(utterance, seed, pool, speaker, noises, recorded=parameters))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from empirical.stress.clean import Clean
 from empirical.stress.errors import StressError, require
-from empirical.stress.records import Scene, Stressor, StressResult
+from empirical.stress.records import Scene, Stressor, StressResult, check_recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ class Composition:
             if all(isinstance(each, Mapping) and each.get("stressor") == part.name for each, part in pairs):
                 found = [each.get("parameters") for each in parts]
                 if all(isinstance(each, Mapping) for each in found):
+                    for part, each in zip(self.parts, found, strict=True):
+                        check_recorded(part, each)
                     return found
         names = "+".join(part.name for part in self.parts)
         raise StressError("bad_parameter", f"recorded parts must be those of {names}; got {parts!r}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
 
+from empirical.stress.errors import StressError
 from empirical.stress.randomness import generator
 
 
@@ -83,3 +86,15 @@ class Stressor(Protocol):
     def put(self, samples: np.ndarray, scene: Scene) -> StressResult:
         """The stress put on (n,) finite float samples of any level."""
         ...
+
+
+def check_recorded(stressor: Stressor, parameters: Mapping[str, object]) -> None:
+    """Refuse parameters that were recorded of another stress.
+
+    Raises:
+        StressError: "bad_parameter".
+    """
+    for field_ in dataclasses.fields(typing.cast(typing.Any, stressor)):
+        asked, got = getattr(stressor, field_.name), parameters.get(field_.name)
+        if not isinstance(asked, tuple) and (field_.name not in parameters or got != asked):
+            raise StressError("bad_parameter", f"recorded {field_.name} must be {asked}, as asked; got {got!r}")
