@@ -185,7 +185,7 @@ class _Pooling:
                     if number in drawn:
                         drawn[number].add(clip, rows)
         for number, one in drawn.items():
-            spectra[number].drawn = one.eigenvalues()
+            spectra[number].drawn = one.eigenvalues(max(MODES))
         return spectra
 
 
@@ -263,43 +263,43 @@ class _Found:
         pairs = pd.concat(self.pairs, ignore_index=True) if self.pairs else pd.DataFrame()
         return Pooled(
             layers,
-            self._summary(layers),
+            self._summary(),
             pd.DataFrame.from_records(self.tails),
             pd.DataFrame.from_records(self.clouds),
             pairs,
             clip_tests(pairs, seed=self.seed),
         )
 
-    def _summary(self, layers: pd.DataFrame) -> pd.DataFrame:
+    def _summary(self) -> pd.DataFrame:
+        groups: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
+        for row in self.layers:
+            key = tuple(row[name] for name in ("model", "component", "length", "k", "kept"))
+            groups.setdefault(key, {}).setdefault(row["stress"], []).append(row)
         records = []
-        if layers.empty:
-            return pd.DataFrame()
-        for key, rows in layers.groupby(["model", "component", "length", "k", "kept"], sort=True):
-            for stress in [*dict.fromkeys(rows["stress"]), ALL_STRESSES]:
-                kept = rows[rows["stress"] == stress]
-                if stress == ALL_STRESSES:
-                    kept = rows[[one != TOGETHER and speaks(one) for one in rows["stress"]]]
-                if kept.empty:
-                    continue
-                named = dict(zip(("model", "component", "length", "k", "kept"), key, strict=True))
-                records.append(named | {"stress": stress} | self._averaged(kept))
+        for key, by_stress in sorted(groups.items()):
+            named = dict(zip(("model", "component", "length", "k", "kept"), key, strict=True))
+            spoken = [
+                row for stress, rows in by_stress.items() if stress != TOGETHER and speaks(stress) for row in rows
+            ]
+            for stress, rows in (*by_stress.items(), (ALL_STRESSES, spoken)):
+                if rows:
+                    records.append(named | {"stress": stress} | self._averaged(rows))
         return pd.DataFrame.from_records(records)
 
-    def _averaged(self, rows: pd.DataFrame) -> dict[str, Any]:
+    def _averaged(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         record: dict[str, Any] = {
-            "n_clips": int(rows["n_clips"].min()),
-            "n_layers": int(rows["layer"].nunique()),
-            "n_tokens_clean": int(rows["n_tokens_clean"].min()),
-            "n_tokens_stressed": int(rows["n_tokens_stressed"].min()),
-            "reason": next((one for one in rows["reason"] if one != "ok"), "ok"),
-            "power_law_clean": int(rows["clean_is_power_law"].sum()),
+            "n_clips": min(row["n_clips"] for row in rows),
+            "n_layers": len({row["layer"] for row in rows}),
+            "n_tokens_clean": min(row["n_tokens_clean"] for row in rows),
+            "n_tokens_stressed": min(row["n_tokens_stressed"] for row in rows),
+            "reason": next((row["reason"] for row in rows if row["reason"] != "ok"), "ok"),
+            "power_law_clean": sum(row["clean_is_power_law"] for row in rows),
             "rows": len(rows),
-            "clean_n_eff": float(rows["clean_n_eff"].mean(skipna=False)),
-            "clean_log10_kf": float(rows["clean_log10_kf"].mean(skipna=False)),
-            "clean_alpha": float(rows["clean_alpha"].mean(skipna=False)),
         }
-        names = ["model", "component", "layer", "stress", "kept", "length", "k"]
-        parts = [self.draws[tuple(one[name] for name in names)] for one in rows[names].to_dict("records")]
+        for name in ("clean_n_eff", "clean_log10_kf", "clean_alpha"):
+            record[name] = float(np.mean([row[name] for row in rows]))
+        names = ("model", "component", "layer", "stress", "kept", "length", "k")
+        parts = [self.draws[tuple(row[name] for name in names)] for row in rows]
         for name in PROXIES:
             effect = float(np.mean([part[name][0] for part in parts]))
             sizes = {len(part[name][1]) for part in parts}

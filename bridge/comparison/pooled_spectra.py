@@ -117,7 +117,10 @@ def interval(effect: float, draws: NDArray[np.float64], level: float = 0.95) -> 
     finite = draws[np.isfinite(draws)]
     if not np.isfinite(effect) or len(finite) == 0 or len(finite) < 0.95 * len(draws):
         return float("nan"), float("nan")
-    low, high = np.quantile(finite - finite.mean(), [(1 - level) / 2, (1 + level) / 2])
+    ordered = np.sort(finite)
+    places = np.arange(len(ordered), dtype=np.float64) / max(len(ordered) - 1, 1)
+    # np.quantile of the same, which takes ten times as long to begin with; a report has ten thousand intervals.
+    low, high = np.interp([(1 - level) / 2, (1 + level) / 2], places, ordered - ordered.mean())
     return float(effect + low), float(effect + high)
 
 

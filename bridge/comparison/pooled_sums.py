@@ -19,7 +19,8 @@ Rows = NDArray[np.float64]
 BLOCK_ROWS = 512
 """Rows gathered before they are summed: a merge touches all of M2, which one clip of 20 tokens is not worth."""
 
-BLOCK_CLIPS = 64
+BLOCK_NUMBERS = 2**17
+"""Rows x features gathered before they are projected: a megabyte a side, whatever the width."""
 
 LEADING = 256
 """Directions whose variances are resampled. The proxies read 50 at most; variances so far behind do not come forward in
@@ -112,28 +113,37 @@ class ResampledSpectrum:
         shape = (resamples.count, self._directions.shape[1])
         self._n, self._first, self._second = np.zeros(resamples.count), np.zeros(shape), np.zeros(shape)
         self._clips: list[str] = []
-        self._moments: list[tuple[int, Rows, Rows]] = []
+        self._waiting: list[Rows] = []
+        self._rows = 0
 
     def add(self, clip: str, rows: Rows) -> None:
-        """Takes rows (n, d) of a clip; a clip may come several times."""
-        along = (rows - self._mean) @ self._directions
+        """Takes rows (n, d) of a clip."""
+        if not len(rows):
+            return
         self._clips.append(clip)
-        self._moments.append((len(rows), along.sum(axis=0), (along**2).sum(axis=0)))
-        if len(self._clips) >= BLOCK_CLIPS:
+        self._waiting.append(rows)
+        self._rows += len(rows)
+        if self._rows * len(self._mean) >= BLOCK_NUMBERS:
             self._flush()
 
-    def eigenvalues(self) -> NDArray[np.float64]:
-        """Descending variances along the fixed directions, (resamples, directions); NaN where a draw has no row."""
+    def eigenvalues(self, count: int | None = None) -> NDArray[np.float64]:
+        """Descending variances along the fixed directions, (resamples, directions), the `count` largest or all; NaN
+        where a draw has no row."""
         if self._clips:
             self._flush()
         n = self._n[:, None]
         with np.errstate(invalid="ignore", divide="ignore"):
             variances = (self._second - self._first**2 / n) / np.maximum(n - 1.0, 1.0)
+        if count is not None and count < variances.shape[1]:
+            variances = np.partition(variances, -count, axis=1)[:, -count:]
         return np.sort(variances, axis=1)[:, ::-1]
 
     def _flush(self) -> None:
+        lengths = np.array([len(rows) for rows in self._waiting])
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        along = (np.concatenate(self._waiting) - self._mean) @ self._directions
         weights = self._resamples.of(self._clips)
-        self._n += weights @ np.array([one[0] for one in self._moments], dtype=np.float64)
-        self._first += weights @ np.stack([one[1] for one in self._moments])
-        self._second += weights @ np.stack([one[2] for one in self._moments])
-        self._clips, self._moments = [], []
+        self._n += weights @ lengths
+        self._first += weights @ np.add.reduceat(along, starts, axis=0)
+        self._second += weights @ np.add.reduceat(along**2, starts, axis=0)
+        self._clips, self._waiting, self._rows = [], [], 0

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bridge.comparison import pooled, pooled_plan, pooled_spectra, pooled_sums
+from bridge.comparison import pooled, pooled_clips, pooled_plan, pooled_spectra, pooled_sums
 from bridge.comparison.vectors import PartVectors, TableVectors
-from observables import CovarianceSums
+from observables import CovarianceSums, covariance_eigenvalues
 from tests.bridge.test_vectors import write_parts
 from tests.helpers.records import activation_rows
 
@@ -61,8 +61,9 @@ def resampled(rows: list[np.ndarray], resamples, leading: int = 256) -> np.ndarr
     return found.eigenvalues()
 
 
-@pytest.mark.parametrize("clips", [3, pooled_sums.BLOCK_CLIPS, 2 * pooled_sums.BLOCK_CLIPS + 1])
-def test_drawing_every_clip_once_is_the_pooled_covariance(clips):
+@pytest.mark.parametrize("clips", [3, 64, 129])
+def test_drawing_every_clip_once_is_the_pooled_covariance(clips, monkeypatch):
+    monkeypatch.setattr(pooled_sums, "BLOCK_NUMBERS", 8 * 100)  # several blocks of 100 rows where there are many clips
     rng = np.random.default_rng(1)
     rows = [rng.normal(size=(5 + index % 4, 8)) + 3 for index in range(clips)]
     expected = CovarianceSums.from_rows(np.concatenate(rows)).eigenvalues()
@@ -71,6 +72,29 @@ def test_drawing_every_clip_once_is_the_pooled_covariance(clips):
     bound = 64 * np.finfo(float).eps * expected[0] * np.sqrt(clips)
     assert resampled(rows, Once())[0] == pytest.approx(expected, abs=bound)
     assert resampled(rows, Once(), leading=3)[0] == pytest.approx(expected[:3], abs=bound)
+
+
+def test_the_leading_variances_are_the_largest_of_all():
+    rows = [np.random.default_rng(n).normal(size=(6, 20)) for n in range(9)]
+    draws = pooled_sums.Resamples([f"clip-{n:02d}" for n in range(9)], 7, 1)
+    found = pooled_sums.ResampledSpectrum(CovarianceSums.from_rows(np.concatenate(rows)), draws)
+    for n, one in enumerate(rows):
+        found.add(f"clip-{n:02d}", one)
+    np.testing.assert_array_equal(found.eigenvalues(5), found.eigenvalues()[:, :5])
+
+
+def test_a_clips_leading_eigenvalues_are_the_observables_own():
+    rng = np.random.default_rng(6)
+    for n, d in ((25, 40), (40, 25), (6, 30), (11, 11), (2, 5), (1, 5)):
+        rows = rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -2.0 + 5
+        expected = np.zeros(10)
+        if n > 1:
+            values = covariance_eigenvalues(rows)[:10]
+            expected[: values.size] = values
+        found = pooled_clips._leading(rows)
+        # Both from float64 rows of size 5: rounding of d eps times the square of that.
+        assert found == pytest.approx(expected, abs=8 * d * np.finfo(float).eps * max(expected[0], 25.0))
+        assert (found > 0).sum() == (expected > 0).sum() == min(n - 1, d, 10)
 
 
 def test_sums_of_clips_are_those_of_their_rows():
