@@ -15,7 +15,7 @@ from bridge.comparison.conditions import ENCODER_STATES
 from bridge.ledger.activation_claims import final_points
 from bridge.ledger.theory_claims import usual_check
 from bridge.reporting import figures
-from bridge.reporting.figures import detectors, labels
+from bridge.reporting.figures import detectors, labels, severity
 from bridge.reporting.figures.compact import compact
 
 
@@ -52,8 +52,8 @@ def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:
         _subspaces(easel, analysis)
         _regimes(easel, analysis)
     _errors(easel, analysis)
-    for section, made in (("failures", labels.drawings(analysis)), ("detectors", detectors.drawings(analysis))):
-        for one in made:
+    for section, maker in (("wer", severity), ("failures", labels), ("detectors", detectors)):
+        for one in maker.drawings(analysis):
             easel.add(section, one.name, one.title, one.how_to_read, one.draw)
     _paper(easel, analysis)
     _training(easel)

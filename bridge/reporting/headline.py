@@ -11,8 +11,10 @@ import pandas as pd
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.compare import PINNED_LOG_CHANGE, PREDICTOR_TITLES, PREDICTORS
 from bridge.comparison.conditions import CLEAN, conditions_of
+from bridge.comparison.labelling import STRESSED
 from bridge.comparison.statistics import bootstrap_mean
 from bridge.reporting.hypothesis_tables import verdict
+from bridge.reporting.label_tables import TITLES, cells, records
 from bridge.reporting.wording import with_interval
 from observables.thresholds import FAILED_WER
 
@@ -22,6 +24,7 @@ def headline(analysis: Analysis, ledger: list[dict[str, Any]]) -> list[dict[str,
     parts = [
         ("Measured", _measured(analysis)),
         ("Do the models listen?", _listening(analysis)),
+        ("What the failures are", _failures(analysis)),
         ("What the layers are like", _layers(analysis)),
         ("Are the hypotheses met?", verdict(analysis)),
         ("What the context Jacobian does", _observed(analysis)),
@@ -64,6 +67,21 @@ def _listening(analysis: Analysis) -> str:
         remark = " (it does not transcribe these clips even when they are clean)" if len(deaf) else ""
         pieces.append(f"{model}: WER {rates}{remark}")
     return "; ".join(pieces) + "."
+
+
+def _failures(analysis: Analysis) -> str:
+    """Of what the paper's filter keeps of the stressed transcripts, how much each label holds for."""
+    pieces = []
+    for (model, condition), named in cells(records(analysis, "composition")).items():
+        kept = max((int(one["n"]) + int(one["unknown"]) for one in named.values()), default=0)
+        if condition != STRESSED or not kept:
+            continue
+        shares = sorted((-float(one["share"]), name) for name, one in named.items() if one["count"])
+        said = ", ".join(f"{TITLES[name]} {-share:.0%}" for share, name in shares)
+        pieces.append(
+            f"{model}: of {kept} stressed transcripts with WER above {FAILED_WER:g}, {said or 'none labelled'}"
+        )
+    return "; ".join(pieces) + ". Labels overlap." if pieces else ""
 
 
 def _layers(analysis: Analysis) -> str:

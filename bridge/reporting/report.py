@@ -83,6 +83,7 @@ def render(analysis: Analysis, results: dict[str, Any], shown: dict[str, list[Sh
         **(_of_jacobians(analysis) if analysis.measured else {}),
         stressed=stress_tables.stressed(analysis),
         wer=report_tables.wer(analysis),
+        ladder=paper_tables.severity_steps(analysis),
         told=told,
         has_told={name: bool(shown.get(name)) or any(map(bool, one.values())) for name, one in told.items()},
         paper_sections=paper_tables.paper_sections(analysis),

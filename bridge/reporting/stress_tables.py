@@ -9,7 +9,7 @@ import pandas as pd
 
 from bridge.comparison.achieved import achieved_values, stressed_samples
 from bridge.comparison.analysis import Analysis
-from bridge.reporting.wording import NOTHING, Table, number, percent
+from bridge.reporting.wording import NOTHING, Table, percent
 
 QUANTITIES = {
     "snr_db": "SNR (dB)",
@@ -17,8 +17,7 @@ QUANTITIES = {
     "rate": "rate (×)",
     "speakers": "speakers",
     "talkers": "talkers",
-    "level_dbfs": "level (dBFS)",
-    "level_db": "level (dB)",
+    "drr_db": "direct over reverberant (dB)",
     "rt60_s": "RT60 (s)",
     "clipped_fraction": "clipped share",
 }
@@ -41,14 +40,15 @@ def stressed(analysis: Analysis) -> Table:
                 row["condition"],
                 str(row["samples"]),
                 _range(row["seconds_median"], row["seconds_least"], row["seconds_most"]),
-                "; ".join(_said(one) for one in own.to_dict("records") if _speaks(one)) or NOTHING,
+                _level(own),
+                "; ".join(_said(one) for one in own.to_dict("records") if not _told_apart(one)) or NOTHING,
                 cut,
                 *([NOTHING if math.isnan(row["windows"]) else str(int(row["windows"]))] if "windows" in clips else []),
                 *([str(int(row["short_pool"]))] if "stress_notes" in clips else []),
             ]
         )
     headers = [
-        "condition", "samples", "seconds", "achieved, median (range)", "cut at the window",
+        "condition", "samples", "seconds", "level (dBFS)", "achieved, median (range)", "cut at the window",
         *(["most windows"] if "windows" in clips else []),
         *(["pool too small"] if "stress_notes" in clips else []),
     ]  # fmt: skip
@@ -58,19 +58,27 @@ def stressed(analysis: Analysis) -> Table:
         f"once. Cut: longer than the model's window{differ}; such samples are counted apart wherever failures are.",
         headers,
         rows,
-        [False, True, True, False] + [True] * (len(headers) - 4),
+        [False, True, True, True, False] + [True] * (len(headers) - 5),
     )
 
 
-def _speaks(one: dict[str, Any]) -> bool:
+def _level(own: pd.DataFrame) -> str:
+    found = own[own["quantity"] == "level_dbfs"]
+    return NOTHING if found.empty else _range(*found[["median", "least", "most"]].iloc[0])
+
+
+def _told_apart(one: dict[str, Any]) -> bool:
+    """Whether a quantity has a column of its own, is of the source, or changed nothing."""
     name = str(one["quantity"]).rpartition(".")[2]
-    same = one["least"] == one["most"] == 1.0
-    return name != "duration_s" and not (name == "scale" and same)
+    unscaled = name == "scale" and one["least"] == one["most"] == 1.0
+    return unscaled or name in ("duration_s", "level_dbfs") or name.startswith("source_")
 
 
 def _said(one: dict[str, Any]) -> str:
     part, _, name = str(one["quantity"]).rpartition(".")
-    title = QUANTITIES.get(name, "level scaled by" if name == "scale" else name.replace("_", " "))
+    name, _, place = name.rpartition("_") if name[-1:].isdigit() else (name, "", "")
+    title = QUANTITIES.get(name, "scaled by" if name == "scale" else name.replace("_", " "))
+    title += f", part {place}" if place else ""  # the same quantity of a later part of a composition
     return f"{part + ': ' if part else ''}{title} {_range(one['median'], one['least'], one['most'])}"
 
 
@@ -78,13 +86,13 @@ def _range(median: Any, least: Any, most: Any) -> str:
     """'3.5 (3.2 to 3.8)', or the one number where all are the same to three digits."""
     if median is None or pd.isna(median):
         return NOTHING
-    ends = [_tidy(value) for value in (least, most)]
-    return _tidy(median) if ends[0] == ends[1] else f"{_tidy(median)} ({ends[0]} to {ends[1]})"
+    middle, *ends = (_tidy(value) for value in (median, least, most))
+    return middle if ends[0] == ends[1] else f"{middle} ({ends[0]} to {ends[1]})"
 
 
 def _tidy(value: Any) -> str:
-    """Three digits; what is 0 to a thousandth is 0, not 1.9e-09."""
-    return "0" if abs(float(value)) < 5e-4 else number(value)
+    """Three digits without trailing zeros; what is 0 to a thousandth is 0, not 1.9e-09."""
+    return "0" if abs(value) < 5e-4 else f"{float(value):.3g}".replace("-", "−")
 
 
 def limit_of_labels(analysis: Analysis) -> str:

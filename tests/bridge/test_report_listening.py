@@ -1,0 +1,151 @@
+"""The report of a run that only listened, under conditions of any name, of many clips."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bridge.comparison.achieved import achieved_values, stressed_samples
+from bridge.comparison.analysis import analyse
+from bridge.comparison.compare import COLUMNS, compare
+from bridge.comparison.conditions import in_order
+from bridge.comparison.identity import identify
+from bridge.comparison.records import RunTables, load_run
+from bridge.reporting import bookkeeping_tables, stress_tables
+from bridge.reporting.report import render, write_report
+from bridge.reporting.results import results
+from bridge.reporting.wording import Table, capped
+from tests.helpers.records import clip_row, layer_rows, null_rows, run_tables, write_run
+
+CONDITIONS = ("clean", "noise:snr_db=10", "reverberation+noise:snr_db=5", "silence")
+MODEL = "organism-a"
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory):
+    """A run of --states none: clips and activations, no layers, no nulls, no sweep."""
+    frames = run_tables({MODEL: "dispersive growth"}, clips=5, conditions=CONDITIONS, depth=2)
+    directory = write_run(
+        tmp_path_factory.mktemp("heard") / "run", {name: frames[name] for name in ("clips", "activations")}
+    )
+    (directory / "records" / "sweep.nc").unlink()
+    quarantined = {"clip": "c9", "condition": "mix", "type": "StressError", "code": "short_pool", "detail": "alone"}
+    (directory / "quarantine.jsonl").write_text(json.dumps(quarantined | {"stage": "stress"}) + "\n", encoding="utf-8")
+    write_report(directory)
+    return directory
+
+
+def test_what_was_not_measured_is_left_out_and_said(heard):
+    page = (heard / "report.html").read_text(encoding="utf-8")
+    ids = set(re.findall(r'<section id="(\w+)"', page))
+    assert {"short", "stress", "paper", "transcripts", "ledger", "limits", "provenance"} <= ids
+    assert not {"map", "layers", "hypotheses", "regimes"} & ids
+    assert set(re.findall(r'<a href="#(\w+)"', page)) == ids
+    assert "measured no Jacobian" in page
+    for condition in CONDITIONS:
+        assert condition in page
+    assert {"wer", "figure-2", f"figure-1-{MODEL}"} <= {path.stem for path in (heard / "figures").glob("*.svg")}
+
+
+def test_claims_about_jacobians_are_not_tested_and_say_why(heard):
+    found = {line["id"]: line for line in json.loads((heard / "results.json").read_text(encoding="utf-8"))["claims"]}
+    for identity in ("C12", "C13", "C14"):
+        assert found[identity]["verdict"] == "not tested"
+        assert "--states none" in found[identity]["why"]
+        assert found[identity]["organisms"] == []
+    assert "--states none" not in found["C11"]["why"] + found["C6"]["why"]
+
+
+def test_results_hold_what_was_heard(heard):
+    found = json.loads((heard / "results.json").read_text(encoding="utf-8"))
+    assert found["measured"] is False
+    assert found["regimes"] == [] and found["agreement"] == []
+    (model,) = found["models"]
+    assert (model["d_model"], model["decoder_layers"]) == (60, 2)
+    assert model["heard"] == {"clips": 5, "samples": 20}
+    assert {row["condition"] for row in found["stressed"]["samples"]} == set(CONDITIONS)
+
+
+def test_quarantine_says_stage_condition_and_code(heard):
+    analysis = analyse(heard)
+    (row,) = bookkeeping_tables.quarantine(analysis, {"short_pool": 1}).rows
+    assert list(row[:5]) == ["short_pool", "1", "100 %", "stress", "mix"]
+    assert "c9" in row[5] and "alone" in row[5]
+
+
+def test_a_listening_model_is_identified_by_settings_vocabulary_and_what_it_heard():
+    clips = pd.DataFrame.from_records([clip_row("w", f"c{i}", "clean", wer=0.1, tokens=[50258]) for i in range(5)])
+    activations = pd.DataFrame({"model": ["w"] * 4, "layer": [1, 2, 3, 4], "d_model": 384})
+    tables = RunTables(Path("none"), {}, clips, layer_rows().iloc[:0], activations)
+    assert identify(tables, "w").paper_family == "tiny"
+    unheard = replace(tables, activations=activations.iloc[:0])
+    assert unheard.dimensions("w") == (None, None)
+    assert identify(unheard, "w").family is None
+
+
+def test_no_layers_compare_to_the_columns_of_some():
+    """What a run without Jacobians has in place of a comparison is a comparison without rows."""
+    rows = layer_rows()
+    some = compare(rows, pd.DataFrame([clip_row("toy", "clip-0", "clean", wer=0.0)]), null_rows(0.3))
+    none = compare(rows.iloc[:0])
+    assert set(none.columns) == set(some.columns) == set(COLUMNS)
+    assert none.empty
+
+
+def test_achieved_numbers_are_medians_over_samples_not_over_models():
+    rows = [
+        clip_row(model, f"c{i}", "noise", wer=0.0, achieved=json.dumps({"snr_db": snr, "parts": {"rate": 2}}))
+        for model in ("a", "b")
+        for i, snr in enumerate((-1.0, 0.5, 4.0))
+    ]
+    rows += [clip_row("a", "c0", "clean", wer=0.0, achieved="", truncated=True)]
+    clips = pd.DataFrame.from_records(rows)
+    table = achieved_values(clips).set_index(["condition", "quantity"])
+    snr = table.loc[("noise", "snr_db")]
+    assert (snr["n"], snr["median"], snr["least"], snr["most"]) == (3, 0.5, -1.0, 4.0)
+    assert table.loc[("noise", "parts.rate"), "median"] == 2.0
+    samples = stressed_samples(clips).set_index("condition")
+    assert samples.loc["noise", "samples"] == 3 and samples.loc["clean", "truncated_most"] == 1
+    assert np.isnan(samples.loc["noise", "short_pool"])
+    noted = clips.assign(stress_notes=[["short_pool"]] * 2 + [[]] * 5)
+    assert stressed_samples(noted).set_index("condition").loc["noise", "short_pool"] == 2
+
+
+def test_the_stress_table_says_what_was_achieved(heard):
+    table = stress_tables.stressed(analyse(heard))
+    cells = {row[0]: row for row in table.rows}
+    assert list(cells) == in_order(CONDITIONS) and set(cells) == set(CONDITIONS)
+    assert all(len(row) == len(table.headers) == len(table.numeric) for row in table.rows)
+    assert cells["clean"][1] == "5" and cells["clean"][2] == "2"
+
+
+def test_lists_of_every_clip_are_capped_with_their_count(heard):
+    analysis = analyse(heard)
+    clip = [clip_row(MODEL, f"n{i:04d}", "noise:snr_db=10", wer=0.75, transcript=f" wrong {i}") for i in range(3000)]
+    clip += [clip_row(MODEL, f"n{i:04d}", "silence", wer=0.75, transcript=f" other {i}") for i in range(7)]
+    many = replace(analysis, tables=replace(analysis.tables, clips=pd.DataFrame.from_records(clip)))
+    page = render(many, results(many, []), {})
+    assert "60 of 3007" in page
+    assert page.count(">wrong ") == 53 and page.count(">other ") == 7
+    assert len(page) < 500_000
+
+
+def test_a_capped_table_keeps_both_ends_and_says_so():
+    table = Table("All.", ["n"], [[str(n)] for n in range(1000)], [True], frozenset({0, 3, 500}))
+    short = capped(table, 100, "results.json")
+    assert len(short.rows) == 100 and "100 of 1000" in short.caption
+    assert [short.rows[i][0] for i in sorted(short.emphasised)] == ["0", "500"]
+    assert capped(table, 1000, "x") is table
+
+
+def test_a_run_without_layers_loads_with_their_columns(heard):
+    tables = load_run(heard)
+    assert not tables.measured and tables.models == [MODEL]
+    assert "sigma" in tables.layers and "x" not in tables.activations
+    assert tables.vectors is not None
