@@ -64,6 +64,26 @@ def test_what_cannot_be_asked_has_no_answer() -> None:
     assert of("thank you all", avg_logprob=math.nan).fluent_unrelated is None
 
 
+@pytest.mark.parametrize("condition", ["silence", "silence:level_dbfs=-40", "non_speech:kind=pink", "noise+silence"])
+def test_nothing_was_said_where_the_stress_leaves_no_speech(condition: str) -> None:
+    """Whatever reference a record has: what the model writes there is made up, and no word error."""
+    made = of("my soldier opened every book", condition=condition)
+    assert names(made) == {"text_on_non_speech"} and math.isnan(made.errors.wer) and made.errors.insertions == 5
+    assert made.wer_above_half is None and made.fluent_unrelated is None and made.said == ""
+    assert of("", condition=condition).text_on_non_speech is False
+    # A phrase or a loop that the speaker would have said is none of the speaker's here.
+    assert of("thanks for watching", "thanks for watching", condition=condition).hallucination_phrase is True
+    assert of("no no no no no", "no no no no no", condition=condition).looping is True
+
+
+@pytest.mark.parametrize(
+    "condition", ["noise:snr_db=-10", "reverberation+noise:snr_db=5", "stretch:rate=2", "of my own"]
+)
+def test_what_was_said_stays_said_under_every_other_label(condition: str) -> None:
+    made = of("my soldier opened every book quickly", condition=condition)
+    assert names(made) == {"wer_above_half", "fluent_unrelated"} and made.text_on_non_speech is None
+
+
 def test_a_text_that_the_model_doubts_or_that_loops_is_not_fluent() -> None:
     text = "my soldier opened every book quickly"
     assert of(text).fluent_unrelated is True

@@ -126,7 +126,8 @@ def kappa_map(rows: Sequence[Mapping[str, Any]], *, narrow: bool = False) -> Fig
                 continue
             text = f"{one['kappa']:.2f}".replace("-", "−")
             if one["low"] is not None and math.isfinite(one["low"]):
-                text += f"\n{one['low']:.2f}–{one['high']:.2f}".replace("-", "−")
+                between = " to " if one["low"] < 0 else "–"
+                text += f"\n{one['low']:.2f}{between}{one['high']:.2f}".replace("-", "−")
             for first, second in ((one["first"], one["second"]), (one["second"], one["first"])):
                 place = names.index(first), names.index(second)
                 values[place], texts[place[0]][place[1]] = one["kappa"], text
