@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -160,19 +161,28 @@ def _line(path: Path, number: int, row: dict[str, Any], total: int) -> ManifestL
         raise ManifestError("bad_line", f"{path}: line {number}: {what}")
     condition = row["condition"]
     try:
-        kind = parse(condition)
+        canonical, names = _understood(condition)
     except StressError as error:
         raise ManifestError("unknown_stressor", f"{path}: line {number}: {error.message}") from None
-    if label(kind) != condition:
-        what = f"condition must be canonical, {label(kind)}; got {condition}"
+    if canonical != condition:
+        what = f"condition must be canonical, {canonical}; got {condition}"
         raise ManifestError("bad_line", f"{path}: line {number}: {what}")
-    names = "+".join(base_names(condition))
     if row["stressor"] != names:
         what = f"stressor must be {names}, as the condition says; got {row['stressor']}"
         raise ManifestError("bad_line", f"{path}: line {number}: {what}")
     fields: dict[str, Any] = {field.name: row[field.name] for field in dataclasses.fields(ManifestLine)}
     fields["notes"] = tuple(fields["notes"])
     return ManifestLine(**fields)
+
+
+@functools.lru_cache(maxsize=1024)
+def _understood(condition: str) -> tuple[str, str]:
+    """A condition's canonical label, and its stressors' names.
+
+    Raises:
+        StressError: if it cannot be made.
+    """
+    return label(parse(condition)), "+".join(base_names(condition))
 
 
 def _not_a_manifest(path: Path) -> ManifestError:
