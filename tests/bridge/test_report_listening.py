@@ -106,15 +106,15 @@ def test_achieved_numbers_are_medians_over_samples_not_over_models():
     ]
     rows += [clip_row("a", "c0", "clean", wer=0.0, achieved="", truncated=True)]
     clips = pd.DataFrame.from_records(rows)
-    table = achieved_values(clips).set_index(["condition", "quantity"])
-    snr = table.loc[("noise", "snr_db")]
+    table = {(row["condition"], row["quantity"]): row for row in achieved_values(clips).to_dict("records")}
+    snr = table["noise", "snr_db"]
     assert (snr["n"], snr["median"], snr["least"], snr["most"]) == (3, 0.5, -1.0, 4.0)
-    assert table.loc[("noise", "parts.rate"), "median"] == 2.0
-    samples = stressed_samples(clips).set_index("condition")
-    assert samples.loc["noise", "samples"] == 3 and samples.loc["clean", "truncated_most"] == 1
-    assert np.isnan(samples.loc["noise", "short_pool"])
-    noted = clips.assign(stress_notes=[["short_pool"]] * 2 + [[]] * 5)
-    assert stressed_samples(noted).set_index("condition").loc["noise", "short_pool"] == 2
+    assert table["noise", "parts.rate"]["median"] == 2.0
+    samples = {row["condition"]: row for row in stressed_samples(clips).to_dict("records")}
+    assert samples["noise"]["samples"] == 3 and samples["clean"]["truncated_most"] == 1
+    assert np.isnan(samples["noise"]["short_pool"])
+    noted = clips.assign(stress_notes=pd.Series([["short_pool"]] * 2 + [[]] * 5))
+    assert {row["condition"]: row["short_pool"] for row in stressed_samples(noted).to_dict("records")}["noise"] == 2
 
 
 def test_the_stress_table_says_what_was_achieved(heard):
