@@ -111,7 +111,8 @@ def severity_table(clips: pd.DataFrame, pooled: Pooled, *, seed: int) -> pd.Data
         One row a model x ladder x step: model, ladder, parameter, axis, value, achieved (median over clips of what was
         measured on the samples under that name, NaN where nothing was), condition, n clips, wer with low and high,
         truncated (share), d_n_eff_50 (pooled, K = 50, matched lengths, mean over layers, %) and d_n_eff_10 (mean over
-        clips, K = 10, matched), each with _low and _high; clean_wer of the model. No rows without a ladder.
+        clips, K = 10, matched), each with _low and _high and its clips n_50, n_10; clean_wer of the model. No rows
+        without a ladder.
     """
     records = []
     for model, rows in clips.groupby("model", sort=False):
@@ -144,7 +145,11 @@ def _changes(table: pd.DataFrame, wanted: Mapping[str, Any], column: str, k: int
             rows = rows[rows[name] == value]
         if "layer" in rows:
             rows = rows[rows["layer"].isna()]
-    return {f"d_n_eff_{k}{end}": float(rows[name].iloc[0]) if len(rows) else float("nan") for end, name in ends.items()}
+    found = {
+        f"d_n_eff_{k}{end}": float(rows[name].iloc[0]) if len(rows) else float("nan") for end, name in ends.items()
+    }
+    counted = "n" if column == "change" else "n_clips"
+    return found | {f"n_{k}": int(rows[counted].iloc[0]) if len(rows) else 0}
 
 
 def _achieved(rows: pd.DataFrame, parameter: str) -> float:

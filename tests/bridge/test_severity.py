@@ -103,7 +103,7 @@ def test_the_figure_draws_every_step_and_the_table_names_it(run):
             assert axes.get_xlabel() == "SNR (dB)"
             left, right = axes.get_xlim()
             assert left > right  # towards the right it gets worse
-        assert "n = 12" in figure.axes[0].texts[0].get_text()
+        assert "n = 12 clips" in figure.axes[0].texts[0].get_text()
     assert "No stress" in severity(pd.DataFrame(), narrow=False).axes[0].texts[0].get_text()
     analysis = cast(Any, SimpleNamespace(tables=SimpleNamespace(clips=run[0], seed=0), pooled=run[1]))
     assert [one.name for one in drawings(analysis)] == ["severity"]

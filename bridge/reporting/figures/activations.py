@@ -204,7 +204,10 @@ def tail_ratios(pooled: Pooled, model: str, *, narrow: bool = False) -> Figure:
 
 def error_rates(wer: pd.DataFrame, clips: pd.DataFrame, *, narrow: bool = False) -> Figure:
     """WER by condition: every clip, the mean with its 95 % interval, truncated clips hollow."""
+    wer = wer[wer["n"] > 0]  # without speech there is no reference to err against
     models = list(dict.fromkeys(wer["model"]))
+    if not models:
+        return style.nothing("No clip has a reference transcript.", narrow=narrow)
     most = max(int((wer["model"] == model).sum()) for model in models)
     columns = 3 if most <= _FEW else 2 if most <= 6 else 1
     lettered = (4.0 if narrow else 10.0 / min(columns, len(models)) - 0.8) / most / 0.075

@@ -12,10 +12,11 @@ from bridge.comparison.severity import severity_table
 from bridge.reporting.figures import style
 from bridge.reporting.figures.drawing import Drawing
 
+_RANK = "cross-attention $N_{eff}$, change (%)"
 _PANELS = (
-    ("wer", "low", "high", "word error rate", "word error rate"),
-    ("d_n_eff_50", "d_n_eff_50_low", "d_n_eff_50_high", "cross-attention $N_{eff}$, pooled, K = 50", "change (%)"),
-    ("d_n_eff_10", "d_n_eff_10_low", "d_n_eff_10_high", "cross-attention $N_{eff}$, by clip, K = 10", "change (%)"),
+    ("wer", "low", "high", "n", "word errors", "word error rate"),
+    ("d_n_eff_50", "d_n_eff_50_low", "d_n_eff_50_high", "n_50", "pooled, K = 50", _RANK),
+    ("d_n_eff_10", "d_n_eff_10_low", "d_n_eff_10_high", "n_10", "by clip, K = 10", _RANK),
 )
 
 
@@ -50,7 +51,7 @@ def severity(table: pd.DataFrame, *, narrow: bool = False) -> Figure:
     models = list(dict.fromkeys(table["model"]))
     for number, ((ladder, _), rows) in enumerate(groups):
         own = axes[len(_PANELS) * number : len(_PANELS) * (number + 1)]
-        for one, (effect, low, high, title, unit) in zip(own, _PANELS, strict=True):
+        for one, (effect, low, high, counted, title, unit) in zip(own, _PANELS, strict=True):
             for model, part in rows.groupby("model", sort=False):
                 _line(one, part.sort_values("value"), (effect, low, high), models.index(model), len(models))
                 if effect == "wer" and np.isfinite(part["clean_wer"].iloc[0]):
@@ -58,10 +59,11 @@ def severity(table: pd.DataFrame, *, narrow: bool = False) -> Figure:
                     one.axhline(float(part["clean_wer"].iloc[0]), color=colour, linewidth=0.9, linestyle=(0, (1, 2)))
             if effect == "wer":
                 one.axhline(0.5, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-                low_n, high_n = int(rows["n"].min()), int(rows["n"].max())
-                style.note(one, f"n = {low_n} clips" if low_n == high_n else f"n = {low_n} to {high_n} clips", y=0.9)
             else:
                 one.axhline(0.0, color=style.INK, linewidth=0.8)
+            fewest, most = int(rows[counted].min()), int(rows[counted].max())
+            clips = f"n = {fewest} clips" if fewest == most else f"n = {fewest} to {most} clips"
+            style.note(one, clips, x=0.02, y=0.97, ha="left", va="top")
             _axis(one, rows)
             style.label(one, f"{ladder}: {title}", str(rows["axis"].iloc[0]), unit)
     style.shared_legend(figure, axes, narrow=narrow)
@@ -99,6 +101,6 @@ def _axis(axes: Axes, rows: pd.DataFrame) -> None:
     """Ticks at what was measured; towards the right it gets worse, so an SNR falls."""
     values = np.unique(rows["value"].to_numpy(dtype=np.float64))
     if len(values) <= 8:
-        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.set_xticks(values, [f"{value:g}".replace("-", "−") for value in values])
     if rows["parameter"].iloc[0] == "snr_db":
         axes.invert_xaxis()
