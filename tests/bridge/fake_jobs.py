@@ -193,6 +193,8 @@ def _layers(name: str) -> list[dict[str, Any]]:
 
 def _write(run_directory: str, settings: str, task: str, tables: dict[str, list[dict[str, Any]]]) -> Part:
     parts = Path(run_directory) / "parts"
+    if (parts.parent.parent / "slow").exists():
+        time.sleep(0.1)
     if (parts.parent.parent / "disk-full").exists() and sum(1 for _ in parts.iterdir()) >= 5:
         raise UnwritableError(f"{parts} cannot be written: {os.strerror(errno.ENOSPC)}")
     return write_part(
