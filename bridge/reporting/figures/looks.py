@@ -38,7 +38,7 @@ _STEPS: dict[str, tuple[Callable[[float], float], float]] = {
     "snr_db": (lambda value: value / 25.0, 5.0),
     "level_db": (lambda value: -value / 25.0, 5.0),
     "level_dbfs": (lambda value: -(value + 40.0) / 50.0, 10.0),
-    "rate": (lambda value: -log2(max(value, 0.05) / 3.5) / 2.0, 0.5),
+    "rate": (lambda value: -log2(max(value, 0.05) / 3.5) / 1.4, 0.5),
     "rt60_s": (lambda value: -log2(max(value, 0.05) / 0.6) / 3.0, 0.2),
 }
 _LIGHTEST, _DARKEST = 0.42, 0.6
