@@ -4,7 +4,8 @@ J. L. Flanagan and R. M. Golden, "Phase vocoder" (Bell System Technical Journal 
 time_stretch` has it: frames of 128 ms every 32 ms under a Hann window; magnitudes interpolated between frames, phases
 advanced by what they advance between the two frames of the source. librosa adds up angles; a phase only enters by its
 phasor, so here unit phasors are multiplied, p *= u[t + 1] conj(u[t]) with u = D / |D|: the same result to rounding,
-without sine, cosine or arctangent, which NumPy rounds differently on different processors.
+without sine, cosine or arctangent, which NumPy rounds differently on different processors. All of it is float64: in
+float32 the phase of a bin that was nearly empty once is wrong ever after (8 % of the spectrum of stretched speech).
 """
 
 from __future__ import annotations
