@@ -193,7 +193,7 @@ def _check(
         for code, count in sorted(codes.items()):
             typer.echo(f"{code}: {count}")
         for each in found.refused[:_NAMED]:
-            typer.echo(f"  {each.detail}")
+            typer.echo(f"  {each.utterance}, {each.condition}: {each.detail} [{each.code}]")
         if len(found.refused) > _NAMED:
             typer.echo(f"  and {len(found.refused) - _NAMED} more; --json names all")
     if found.refused:
