@@ -26,6 +26,9 @@ from empirical.speech.samples import Sample, make_sample, sound_pool
 from tests.helpers.tiny_whisper import write_random_whisper_tiny
 
 BATCH = 8
+SIZES = {"organism-deep": (BATCH, 5), "tiny": (4, 1)}
+"""Clips, and rounds."""
+
 CAPTURE_LIMIT = 1.3
 LISTEN_LIMIT = 2.5
 MOST_TOKENS = 24
@@ -36,12 +39,13 @@ MOST_TOKENS = 24
 def checkpoint(request, tmp_path_factory):
     torch.set_num_threads(1)
     if request.param == "tiny":
-        return load_checkpoint(write_random_whisper_tiny(Path(tmp_path_factory.mktemp("tiny"))))
+        return load_checkpoint(write_random_whisper_tiny(Path(tmp_path_factory.mktemp("w")) / "tiny"))
     return load_checkpoint(next(one.path for one in list_organisms() if one.name == request.param))
 
 
 def test_listening_beside_the_model_s_own_passes(benchmark, checkpoint):
-    clips = bundled_clips()[:BATCH]
+    number, rounds = SIZES[checkpoint.name]
+    clips = bundled_clips()[:number]
     pool = sound_pool(clips)
     samples = [Sample(clip, "noise", 0) for clip in clips]
     heard = [make_sample(sample, pool=pool).samples for sample in samples]
@@ -56,7 +60,6 @@ def test_listening_beside_the_model_s_own_passes(benchmark, checkpoint):
         with torch.no_grad():
             checkpoint.model.model.decoder(input_ids=ids, encoder_hidden_states=states, use_cache=False)
 
-    rounds = 5 if checkpoint.name == "organism-deep" else 1
     passes = medians(
         {"forward": forward, "capture": lambda: capture_batch(checkpoint, states, tokens)},
         3 * rounds,
@@ -65,7 +68,7 @@ def test_listening_beside_the_model_s_own_passes(benchmark, checkpoint):
     whole = medians(
         {
             "model": lambda: greedy(checkpoint, encoder_states(checkpoint, features), MOST_TOKENS, None),
-            "listen": lambda: listen(checkpoint, samples, pool=pool, batch=BATCH, max_tokens=MOST_TOKENS),
+            "listen": lambda: listen(checkpoint, samples, pool=pool, batch=number, max_tokens=MOST_TOKENS),
             "alone": lambda: listen(checkpoint, samples, pool=pool, batch=1, max_tokens=MOST_TOKENS),
         },
         rounds,
@@ -82,9 +85,9 @@ def test_listening_beside_the_model_s_own_passes(benchmark, checkpoint):
     }
     benchmark.pedantic(lambda: capture_batch(checkpoint, states, tokens), rounds=rounds, warmup_rounds=1)
     print(
-        f"\n{checkpoint.name}, {BATCH} clips of {longest} tokens at most: capture {capture:.2f} forward passes of "
-        f"{1e3 * passes['forward'] / BATCH:.1f} ms a clip (limit {CAPTURE_LIMIT}); listening {listening:.2f} times the "
-        f"encoder and generate, {1e3 * whole['model'] / BATCH:.0f} ms a clip (limit {LISTEN_LIMIT}); one at a time "
+        f"\n{checkpoint.name}, {number} clips of {longest} tokens at most: capture {capture:.2f} forward passes of "
+        f"{1e3 * passes['forward'] / number:.1f} ms a clip (limit {CAPTURE_LIMIT}); listening {listening:.2f} times "
+        f"the encoder and generate, {1e3 * whole['model'] / number:.0f} ms a clip (limit {LISTEN_LIMIT}); one at a time "
         f"{whole['alone'] / whole['listen']:.2f} of that"
     )
 

@@ -61,11 +61,12 @@ def measure_task(
 
     Args:
         checkpoint: the model, whose dtype the measurement has.
-        sample: clip, condition and seed, which is also that of the iterations' starts. Of a clip longer than the
-            model's window the first window is measured.
+        sample: clip, condition and the stress's seed. Of a clip longer than the model's window the first window is
+            measured.
         state: of `STATES`.
         told: what `listen` found the model to say of it (`Told.from_row`); None transcribes it here.
         k: leading singular values of each context Jacobian.
+        seed: of the iterations' starts; by default the sample's.
         pool: utterances that a mix may take from.
         noises: recordings that a noise from a folder is taken from.
         tokens: "own" measures along the model's own greedy transcript, "reference" along the clip's reference.
@@ -84,11 +85,12 @@ def measure_task(
         checkpoint, sample, pool=pool, noises=noises, tokens=tokens, max_tokens=max_tokens, long=long, told=told
     )
     chain = chain_of(checkpoint, prepared, state)
-    measured = measure_state(chain, prepared, state, k=k, memory_bytes=memory_bytes)
+    seed = prepared.seed if seed is None else seed
+    measured = measure_state(chain, prepared, state, k=k, seed=seed, memory_bytes=memory_bytes)
     blocks, subspaces = [], []
     if state not in ENCODER_STATES:
-        blocks = block_rows(checkpoint, prepared, chain, state, measured=measured, seed=prepared.seed)
-        subspaces = subspace_rows(checkpoint, prepared, chain, state, seed=prepared.seed)
+        blocks = block_rows(checkpoint, prepared, chain, state, measured=measured, seed=seed)
+        subspaces = subspace_rows(checkpoint, prepared, chain, state, seed=seed)
     return TaskRecords(layers=layer_rows(checkpoint, prepared, measured), blocks=blocks, subspaces=subspaces)
 
 
@@ -102,7 +104,13 @@ def chain_of(checkpoint: Checkpoint, prepared: Prepared, state: State) -> Any:
 
 
 def measure_state(
-    chain: Any, prepared: Prepared, state: State, *, k: int, memory_bytes: int | None = None
+    chain: Any,
+    prepared: Prepared,
+    state: State,
+    *,
+    k: int,
+    seed: int | None = None,
+    memory_bytes: int | None = None,
 ) -> ChainMeasurement:
     """A chain measured in one state: the decoder's last position, or the middle frame of the clip's own audio."""
     return measure_linearised(
@@ -111,7 +119,7 @@ def measure_state(
         k,
         tokens=prepared.tokens,
         position=prepared.frame if state in ENCODER_STATES else None,
-        seed=prepared.seed,
+        seed=prepared.seed if seed is None else seed,
         memory_bytes=memory_bytes,
     )
 

@@ -141,6 +141,8 @@ def test_what_was_told_is_what_would_have_been_found(checkpoint: Checkpoint, aud
     assert told.truncated == (condition == "stretch")
     one, two = (measure_task(checkpoint, sample, "position", told=each, k=3) for each in (told, None))
     assert same(one.layers, two.layers) and same(one.blocks, two.blocks) and same(one.subspaces, two.subspaces)
+    seeded = measure_task(checkpoint, sample, "position", told=told, k=3, seed=5)
+    assert same(seeded.layers, one.layers)  # 5 is the sample's, which is the default
     other = replace(told, text="other words", tokens=told.tokens[:6])
     rows = measure_task(checkpoint, sample, "position", told=other, k=3).layers
     assert rows[0]["transcript"] == "other words" and rows[0]["tokens"] == list(told.tokens[:6])
