@@ -87,8 +87,8 @@ def test_listening_beside_the_model_s_own_passes(benchmark, checkpoint):
     print(
         f"\n{checkpoint.name}, {number} clips of {longest} tokens at most: capture {capture:.2f} forward passes of "
         f"{1e3 * passes['forward'] / number:.1f} ms a clip (limit {CAPTURE_LIMIT}); listening {listening:.2f} times "
-        f"the encoder and generate, {1e3 * whole['model'] / number:.0f} ms a clip (limit {LISTEN_LIMIT}); one at a time "
-        f"{whole['alone'] / whole['listen']:.2f} of that"
+        f"the encoder and generate, {1e3 * whole['model'] / number:.0f} ms a clip (limit {LISTEN_LIMIT}); one at a "
+        f"time {whole['alone'] / whole['listen']:.2f} of that"
     )
 
 
