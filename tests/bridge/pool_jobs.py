@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 
 class CodedError(ValueError):
@@ -23,6 +24,13 @@ def process(pause_s: float = 0.0) -> int:
     """Id of the worker."""
     time.sleep(pause_s)
     return os.getpid()
+
+
+def note_process(path: str, pause_s: float) -> None:
+    """Writes the worker's id, and is then at work for a while."""
+    Path(f"{path}.partial").write_text(str(os.getpid()), encoding="utf-8")
+    Path(f"{path}.partial").rename(path)
+    time.sleep(pause_s)
 
 
 def environment(names: list[str]) -> dict[str, str | None]:

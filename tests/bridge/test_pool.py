@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +83,38 @@ def test_stop_ends_jobs_at_work_and_leaves_no_process() -> None:
 def test_workers_must_be_at_least_one() -> None:
     with pytest.raises(ValueError, match="workers must be at least 1; got 0"):
         WorkerPool(0)
+
+
+def test_a_worker_at_work_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    noted = tmp_path / "worker"
+    job = f'Job("a", "tests.bridge.pool_jobs:note_process", {{"path": {str(noted)!r}, "pause_s": 600.0}})'
+    program.write_text(
+        "from bridge.running.pool import Job, WorkerPool\n"
+        f"if __name__ == '__main__':\n    list(WorkerPool(1).run([{job}]))\n",
+        encoding="utf-8",
+    )
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, str(program)], cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+    try:
+        assert _becomes(lambda: noted.exists() or process.poll() is not None)
+        worker = int(noted.read_text(encoding="utf-8"))
+    finally:
+        process.kill()
+        process.wait()
+    assert _becomes(lambda: not _alive(worker))
+
+
+def _becomes(true: Callable[[], bool]) -> bool:
+    limit = time.monotonic() + 60.0
+    while not true() and time.monotonic() < limit:
+        time.sleep(0.005)
+    return true()
+
+
+def _alive(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
