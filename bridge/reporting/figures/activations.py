@@ -210,8 +210,11 @@ def error_rates(wer: pd.DataFrame, clips: pd.DataFrame, *, narrow: bool = False)
         return style.nothing("No clip has a reference transcript.", narrow=narrow)
     most = max(int((wer["model"] == model).sum()) for model in models)
     columns = 3 if most <= _FEW else 2 if most <= 6 else 1
-    lettered = (4.0 if narrow else 10.0 / min(columns, len(models)) - 0.8) / most / 0.075
-    figure, axes = style.grid_of_panels(len(models), columns=columns, height=2.9, narrow=narrow)
+    letters = int((3.4 if narrow else 10.0 / min(columns, len(models)) - 0.8) / most / 0.075)
+    upright = letters < 9  # no room beside each other: from below to above
+    longest = max(len(str(name)) for name in wer["condition"]) + 9
+    below = 0.068 * longest - 0.25 if upright else 0.0
+    figure, axes = style.grid_of_panels(len(models), columns=columns, height=2.9 + below, narrow=narrow)
     for one, model in zip(axes, models, strict=True):
         rows = clips[(clips["model"] == model) & clips["wer"].notna()]
         names = conditions_of(wer[wer["model"] == model])
@@ -221,12 +224,13 @@ def error_rates(wer: pd.DataFrame, clips: pd.DataFrame, *, narrow: bool = False)
             _errors(one, part, row, condition, place, crowded=style.crowded(len(clips)))
         one.axhline(0.5, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         counts = rows["condition"].value_counts()
-        ticks = [f"{style.broken(name, max(6, int(lettered)))}\nn = {int(counts.get(name, 0))}" for name in names]
-        one.set_xticks(range(len(names)), ticks)
+        counted = [(name, f"n = {int(counts.get(name, 0))}") for name in names]
+        ticks = [f"{name}, {n}" if upright else f"{style.broken(name, letters)}\n{n}" for name, n in counted]
+        one.set_xticks(range(len(names)), ticks, rotation=90 if upright else 0)
         style.label(one, model, "", "word error rate")
     lines = max(label.get_text().count("\n") + 1 for one in axes for label in one.get_xticklabels())
-    if lines > 2:
-        _make_room(figure, axes, 0.13 * (lines - 2))
+    if upright or lines > 2:
+        _make_room(figure, axes, below if upright else 0.13 * (lines - 2))
     return figure
 
 
