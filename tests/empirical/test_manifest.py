@@ -15,11 +15,13 @@ import pytest
 import scipy.io.wavfile
 
 from empirical.speech import manifest as manifest_module
-from empirical.speech.audio import load_audio
-from empirical.speech.clips import find_clips, scan_clips
+from empirical.speech.audio import AudioError, load_audio
+from empirical.speech.clips import ClipError, find_clips, scan_clips
 from empirical.speech.manifest import STRESSES, one_stress, samples_sha256, write_manifest
+from empirical.speech.manifest_reading import read_manifest
 from empirical.speech.manifest_records import ManifestError
 from empirical.stress import StressError
+from tests.helpers.shared_data import needs_shared_data, shared_data
 
 RATE = 16_000
 
@@ -294,3 +296,17 @@ def test_audio_of_a_clip_with_a_very_long_name_is_written_under_a_shorter_one(tm
     assert (made.lines, made.quarantined) == (1, 0)
     assert line["utterance"] == name
     assert (tmp_path / "audio" / line["audio"]).is_file()
+
+
+@needs_shared_data
+@pytest.mark.parametrize("folder", ["bad_input", "odd_speech", "non_speech"])
+def test_every_file_of_a_hostile_folder_is_a_line_or_has_a_reason(tmp_path: Path, folder: str) -> None:
+    data = shared_data()
+    assert data is not None
+    scan = scan_clips(data / folder)
+    made = write_manifest(scan.clips, ("noise",), 0, tmp_path / "m.jsonl", rejected=scan.rejected)
+    refused = [] if made.quarantine is None else read(made.quarantine)
+    assert made.lines + made.quarantined == len(scan.clips) + len(scan.rejected)
+    assert all(line["code"] in {**AudioError.CODES, **ClipError.CODES, **StressError.CODES} for line in refused)
+    known = {line.utterance for line in read_manifest(tmp_path / "m.jsonl").lines}
+    assert known | {line["utterance"] for line in refused} == {one.name for one in (*scan.clips, *scan.rejected)}
