@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from empirical.blocks import BLOCK_COLUMNS, block_parameters
     from empirical.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
     from empirical.checkpoints.published import write_random_checkpoint
+    from empirical.listening import ListenRecords, listen
     from empirical.organism import OrganismInfo, list_organisms, organism_path
     from empirical.recognition.forward import WhisperFunction, check_determinism
     from empirical.recognition.labels import Heard, Labels, Rules, label
@@ -25,7 +26,23 @@ if TYPE_CHECKING:
     from empirical.speech.datasets import check_data
     from empirical.speech.librispeech_fetch import fetch_librispeech
     from empirical.speech.manifest import write_manifest
-    from empirical.stress import Clean, Mix, Noise, StressError, Stretch, stressor
+    from empirical.speech.manifest_checking import check_manifest
+    from empirical.speech.manifest_reading import read_manifest
+    from empirical.speech.manifest_records import ManifestError
+    from empirical.speech.samples import Sample, make_sample
+    from empirical.stress import (
+        Clean,
+        Clipping,
+        Composition,
+        Mix,
+        Noise,
+        NonSpeech,
+        Reverberation,
+        Silence,
+        StressError,
+        Stretch,
+        stressor,
+    )
     from empirical.subspaces import SUBSPACE_COLUMNS, subspace_alignment
     from empirical.task import TaskRecords, measure_task
 
@@ -38,13 +55,21 @@ _HOMES = {
     "Clean": "empirical.stress",
     "Clip": "empirical.speech.clips",
     "ClipError": "empirical.speech.clips",
+    "Clipping": "empirical.stress",
+    "Composition": "empirical.stress",
     "Heard": "empirical.recognition.labels",
     "Labels": "empirical.recognition.labels",
+    "ListenRecords": "empirical.listening",
+    "ManifestError": "empirical.speech.manifest_records",
     "Mix": "empirical.stress",
     "Noise": "empirical.stress",
+    "NonSpeech": "empirical.stress",
     "OrganismInfo": "empirical.organism",
+    "Reverberation": "empirical.stress",
     "Rules": "empirical.recognition.labels",
     "SUBSPACE_COLUMNS": "empirical.subspaces",
+    "Sample": "empirical.speech.samples",
+    "Silence": "empirical.stress",
     "StressError": "empirical.stress",
     "Stretch": "empirical.stress",
     "TaskRecords": "empirical.task",
@@ -56,17 +81,21 @@ _HOMES = {
     "capture": "empirical.activations",
     "check_data": "empirical.speech.datasets",
     "check_determinism": "empirical.recognition.forward",
+    "check_manifest": "empirical.speech.manifest_checking",
     "fetch_librispeech": "empirical.speech.librispeech_fetch",
     "find_clips": "empirical.speech.clips",
     "inspect_audio": "empirical.speech.audio",
     "label": "empirical.recognition.labels",
     "list_organisms": "empirical.organism",
+    "listen": "empirical.listening",
     "load_audio": "empirical.speech.audio",
     "load_checkpoint": "empirical.checkpoints.checkpoint",
     "load_phrases": "empirical.recognition.phrases",
+    "make_sample": "empirical.speech.samples",
     "measure_task": "empirical.task",
     "normaliser_identity": "empirical.recognition.transcribe",
     "organism_path": "empirical.organism",
+    "read_manifest": "empirical.speech.manifest_reading",
     "relatedness": "empirical.recognition.relatedness",
     "scan_clips": "empirical.speech.clips",
     "stressor": "empirical.stress",
@@ -87,12 +116,20 @@ __all__ = [
     "Clean",
     "Clip",
     "ClipError",
+    "Clipping",
+    "Composition",
     "Heard",
     "Labels",
+    "ListenRecords",
+    "ManifestError",
     "Mix",
     "Noise",
+    "NonSpeech",
     "OrganismInfo",
+    "Reverberation",
     "Rules",
+    "Sample",
+    "Silence",
     "StressError",
     "Stretch",
     "TaskRecords",
@@ -104,17 +141,21 @@ __all__ = [
     "capture",
     "check_data",
     "check_determinism",
+    "check_manifest",
     "fetch_librispeech",
     "find_clips",
     "inspect_audio",
     "label",
     "list_organisms",
+    "listen",
     "load_audio",
     "load_checkpoint",
     "load_phrases",
+    "make_sample",
     "measure_task",
     "normaliser_identity",
     "organism_path",
+    "read_manifest",
     "relatedness",
     "scan_clips",
     "stressor",

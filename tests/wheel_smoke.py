@@ -18,6 +18,7 @@ EXPECTED = (
     "observables/records.py",
     "theory/bounds/rates.py",
     "empirical/speech/audio.py",
+    "empirical/speech/manifest.schema.json",
     "bridge/cli.py",
 )
 

@@ -96,7 +96,8 @@ def _json_rows(table: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str
         if isinstance(row, dict) and "stressor" in row and "result_sha256" in row:
             raise ClipError(
                 "unreadable_manifest",
-                f"{table}: a manifest of stressed audio; take the directory that `spi stress --write-audio` wrote",
+                f"{table}: a manifest of stressed audio; run it with --manifest, or take the directory that "
+                "`spi stress --write-audio` wrote",
             )
         yield number, row if isinstance(row, dict) else "not a JSON object"
 
