@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bridge.commands import describe
 from bridge.comparison.achieved import achieved_values, stressed_samples
 from bridge.comparison.analysis import analyse
 from bridge.comparison.compare import COLUMNS, compare
 from bridge.comparison.conditions import in_order
 from bridge.comparison.identity import identify
 from bridge.comparison.records import RunTables, load_run
+from bridge.errors import ConfigError
 from bridge.reporting import bookkeeping_tables, stress_tables
 from bridge.reporting.report import render, write_report
 from bridge.reporting.results import results
@@ -149,3 +151,8 @@ def test_a_run_without_layers_loads_with_their_columns(heard):
     assert not tables.measured and tables.models == [MODEL]
     assert "sigma" in tables.layers and "x" not in tables.activations
     assert tables.vectors is not None
+
+
+def test_comparing_regimes_of_a_run_without_them_is_refused_in_one_line(heard):
+    with pytest.raises(ConfigError, match="measured no Jacobian: it only listened"):
+        describe.compare(heard)
