@@ -44,7 +44,8 @@ class Clipping:
         if threshold == 0:
             raise StressError("silent", f"{scene.utterance}: {self.fraction:g} of its active samples are all there is")
         result, scale = within_full_scale(np.clip(speech, -threshold, threshold))
-        changed = np.abs(result[active] / scale) < loudness * (1 - 2.0**-23)  # by more than rounding to float32
+        left = np.abs(result[active].astype(np.float64)) / scale
+        changed = left < loudness * (1 - 2.0**-23)  # by more than rounding to float32
         achieved = lengths(result, scale) | {
             "clipped_fraction": float(changed.mean()),
             "headroom_db": decibels((threshold / float(np.abs(speech).max())) ** 2),

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from empirical.stress import (
@@ -109,6 +109,7 @@ def test_mixed_level_is_the_asked_one() -> None:
 @given(
     fraction=st.floats(1e-4, 0.95), level=st.floats(1e-3, 2.0), seed=st.integers(0, 1000), seconds=st.floats(0.1, 0.5)
 )
+@example(fraction=1e-4, level=1.5, seed=0, seconds=0.5)  # brought within full scale: 0.6 % differed by rounding alone
 @settings(max_examples=30, deadline=None)
 def test_clipping_clips_its_share(fraction: float, level: float, seed: int, seconds: float) -> None:
     x = speech(seconds, seed=seed, level=level)
@@ -116,8 +117,8 @@ def test_clipping_clips_its_share(fraction: float, level: float, seed: int, seco
         return
     result = apply(Clipping(fraction), x, utterance="u", seed=0)
     active = active_frames(x)
-    # Equal samples of float32 noise are clipped together or not at all: a few in 10^3 are equal.
-    assert result.achieved["clipped_fraction"] == pytest.approx(fraction, abs=0.5 / active.sum() + 2e-3)
+    # Half a sample is rounded; two equal float32 samples at the threshold are clipped together or not at all.
+    assert result.achieved["clipped_fraction"] == pytest.approx(fraction, abs=2.5 / active.sum())
     unscaled = result.samples.astype(np.float64) / result.achieved["scale"]
     top = np.abs(unscaled).max()
     assert result.achieved["headroom_db"] == pytest.approx(20 * math.log10(top / np.abs(x).max()), abs=1e-5)
