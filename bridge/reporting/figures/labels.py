@@ -7,6 +7,7 @@ no more, and a number stands in each cell.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from textwrap import wrap
@@ -31,6 +32,7 @@ _CELL, _LINE = 0.36, 0.15
 """Height of a row of cells and of a line of small letters, in inches."""
 _LETTER = 0.062
 """Width of a letter of row names, in inches."""
+_BREAKS = re.compile(r"[+:]|(?<=[a-z])-(?=[a-z])")
 
 
 def drawings(analysis: Analysis) -> list[Drawing]:
@@ -158,21 +160,23 @@ def _maps(
     wrapped = [[_wrapped(title, letters) for title in titles] for _, titles, _, _ in panels]
     longest = max(len(line) for titles in wrapped for title in titles for line in title.splitlines())
     left = 0.2 + _LETTER * longest
-    heads = [_wrapped(TITLES[name], 11) for name in names]
-    above = 0.34 + _LINE * max(head.count("\n") + 1 for head in heads)
     # A lone panel of three columns need not fill ten inches.
     cell = min(0.78, (width / across - left - 0.15) / len(names))
-    high = max(len(titles) for titles in wrapped) * _CELL
+    heads = [_wrapped(TITLES[name], 11) for name in names]
+    above = 0.34 + _LINE * max(head.count("\n") + 1 for head in heads)
+    lines = max(title.count("\n") + 1 for titles in wrapped for title in titles)
+    each = max(_CELL, 0.06 + _LINE * lines)
+    high = max(len(titles) for titles in wrapped) * each
     down = math.ceil(len(panels) / across)
     total = down * (above + high + 0.12) + 0.05
     figure = Figure(figsize=(width, total), facecolor="white")
     for index, ((title, _, values, texts), rows) in enumerate(zip(panels, wrapped, strict=True)):
         row, column = divmod(index, across)
         top = total - 0.05 - row * (above + high + 0.12) - above
-        mine = len(rows) * _CELL
+        mine = len(rows) * each
         box = (column * width / across + left, top - mine, cell * len(names), mine)
         axes = figure.add_axes((box[0] / width, box[1] / total, box[2] / width, box[3] / total))
-        _map(axes, values, texts, rows, heads, ramp, norm, wide=cell > 0.42)
+        _map(axes, values, texts, rows, heads, ramp, norm, wide=cell > 0.6)
         axes.text(
             -left * 0.96 / box[2],
             1 + (above - 0.06) / mine,
@@ -215,13 +219,14 @@ def _map(
             lines = [(0.36 if second else 0.5, first, 8.5), (0.74, second, 6.3 if wide else 5.6)]
             for down, text, size in lines:
                 axes.text(column + 0.5, row + down, text, fontsize=size, color=ink, ha="center", va="center")
-    axes.set_xticks([index + 0.5 for index in range(len(heads))], heads, fontsize=7.6 if wide else 6.6, color=style.INK)
+    axes.set_xticks([index + 0.5 for index in range(len(heads))], heads, fontsize=7.6 if wide else 5.9, color=style.INK)
     axes.set_yticks([index + 0.5 for index in range(len(rows))], rows, fontsize=8.0, color=style.INK)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, pad=3)
 
 
 def _wrapped(text: str, letters: int) -> str:
-    """Lines of so many letters; a label of the grammar is broken after + and : too."""
-    spaced = text.replace("+", "+\u200b ").replace(":", ":\u200b ").replace("-", "-\u200b ")
+    """Lines of so many letters; a label of the grammar is broken after + and : too, a word after its
+    hyphen, a number nowhere."""
+    spaced = _BREAKS.sub("\\g<0>\u200b ", text)
     return "\n".join(wrap(spaced, letters, break_long_words=True)).replace("\u200b ", "").replace("\u200b", "")
