@@ -147,9 +147,8 @@ def test_noise_of_every_kind_and_level_has_its_snr(snr_db: float, kind: str, lev
     x = speech(0.6, level=level)
     condition = Noise(snr_db, kind)
     result = apply(condition, x, utterance="u", seed=seed, pool=pool_of(4, seconds=0.5), noises=noises_of(2))
-    # Rounding to float32 is 2^-25 of each sample, or of the louder of the two where they cancel: relative to the
-    # quieter, 60 dB lower, 2^-25 * 10^3 = 3e-5 in amplitude of one sample; over the 70 or more times 70 active ones its
-    # signs average to a seventieth, 4e-6 dB, of which 25 are allowed.
+    # Rounding to float32 is 2^-25 of the louder of the two at most, 2^-25 * 10^3 of the one 60 dB below: 3e-5, which
+    # over some 5,000 active samples of random sign averages to 4e-7 of its power, 4e-6 dB; 25 times that is allowed.
     assert result.achieved["snr_db"] == pytest.approx(snr_db, abs=1e-4)
 
 
