@@ -26,7 +26,7 @@ def regime_plane(comparison: pd.DataFrame, *, narrow: bool = False) -> Figure:
                 x - part["growth_low"].to_numpy(dtype=np.float64),
                 part["growth_high"].to_numpy(dtype=np.float64) - x,
             ]
-            one.errorbar(
+            drawn = one.errorbar(
                 x,
                 part["share"],
                 xerr=np.nan_to_num(ends),
@@ -38,6 +38,8 @@ def regime_plane(comparison: pd.DataFrame, *, narrow: bool = False) -> Figure:
                 alpha=0.75,
                 label=condition,
             )
+            for artist in drawn.get_children():
+                artist.set_rasterized(style.crowded(len(comparison)))
         one.axvline(THRESHOLDS.growth, color=style.INK, linewidth=0.9)
         one.axhline(THRESHOLDS.share, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
         null = rows["share_null95"].dropna()
@@ -82,6 +84,7 @@ def certificate_gap(comparison: pd.DataFrame, *, narrow: bool = False) -> Figure
                 color=style.colour_of(condition),
                 alpha=0.8,
                 label=condition,
+                rasterized=style.crowded(len(known)),
             )
         ends = np.array([rows["norm"].min(), (10 ** rows["log10_norm_upper"]).max()])
         one.plot(ends, ends, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)), label="tight")
