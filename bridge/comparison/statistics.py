@@ -81,9 +81,7 @@ def _draw_times(clusters: int, resamples: int, seed: int) -> NDArray[np.unsigned
 _same_draws = functools.lru_cache(maxsize=4)(_draw_times)
 
 
-def _resampled_means(
-    sums: NDArray[Any], sizes: NDArray[np.float64], resamples: int, seed: int
-) -> NDArray[np.float64]:
+def _resampled_means(sums: NDArray[Any], sizes: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
     """Mean over the values of drawn clusters, one a resample, from each cluster's sum and number of values.
 
     Many effects of one table share their clips, and so their draws: those are kept while they are small. Thousands of
