@@ -99,7 +99,7 @@ def block_parameters(
         model: what `load_checkpoint` takes, a loaded `Checkpoint`, or a Whisper model loaded from a directory.
         clips: audio files, directories of them, or `Clip`s.
         blocks: block sizes m, 1 <= m <= L; by default all of 1..L. A last block may be shorter.
-        conditions: of `STRESSORS`.
+        conditions: as `empirical.stress.parse` reads them.
         states: "position", the last one (the chain then only approximates dh_L/dE: `exact_norm` stands beside
             `context_norm`), or "sequence", exact.
         dtype: "float32" or "float64", of the model and of all products.

@@ -81,7 +81,7 @@ def subspace_alignment(
         model: what `load_checkpoint` takes, a loaded `Checkpoint`, or a Whisper model loaded from a directory.
         clips: audio files, directories of them, or `Clip`s.
         ranks: r, each at most the state's dimension.
-        conditions: of `STRESSORS`.
+        conditions: as `empirical.stress.parse` reads them.
         states: "position", the last one, or "sequence".
         dtype: "float32" or "float64", of the model and of all products.
         seed: of the stresses, of the iterations' starts and of the null's samples.
