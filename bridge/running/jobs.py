@@ -102,6 +102,7 @@ def measure(run_directory: str, settings: str, task: Task, heard: str) -> Part:
             cast("State", task.state),
             told=told(run_directory, settings, heard)[task.clip, task.condition],
             k=inputs["k"],
+            seed=inputs["seed"],
             pool=sound_pool_of(run_directory),
             noises=noises_of(run_directory),
             tokens=inputs["tokens"],

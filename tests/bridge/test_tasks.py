@@ -26,9 +26,7 @@ def test_default_measures_position_everywhere_and_sequence_on_twelve_clips_clean
     position = [task for task in tasks if task.state == "position"]
     sequence = [task for task in tasks if task.state == "sequence"]
     assert len(position) == 2 * 14 * 4
-    assert {(t.clip, t.condition) for t in sequence} == {
-        (c, s) for c in list(CLIPS)[:12] for s in ("clean", "noise")
-    }
+    assert {(t.clip, t.condition) for t in sequence} == {(c, s) for c in list(CLIPS)[:12] for s in ("clean", "noise")}
     assert len(sequence) == 2 * 12 * 2
     assert len(set(tasks)) == len(tasks)
 
