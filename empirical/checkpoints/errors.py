@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import MappingProxyType
-from typing import ClassVar
+
+from empirical.errors import CodedError
 
 _NAMES_SHOWN = 3
 
 
-class CheckpointError(ValueError):
+class CheckpointError(CodedError, ValueError):
     """A checkpoint that cannot be measured.
 
     Attributes:
@@ -17,7 +18,7 @@ class CheckpointError(ValueError):
         message: one line; two for "unreachable": what was tried, and how to pass a directory.
     """
 
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+    CODES = MappingProxyType(
         {
             "missing": "no such directory or file, and not the id of a model on the hub",
             "unreachable": "a hub id, not in the local cache, and the hub cannot be reached",
@@ -41,15 +42,8 @@ class CheckpointError(ValueError):
         }
     )
 
-    def __init__(self, code: str, message: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of CheckpointError.CODES; got {code!r}")
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[CheckpointError], tuple[str, str]]:
-        return (type(self), (self.code, self.message))
+    def __str__(self) -> str:
+        return self.message  # a command prints it as it is
 
 
 def listed(names: Iterable[str]) -> str:

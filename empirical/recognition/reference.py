@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import ClassVar
 
 from empirical.checkpoints.checkpoint import Checkpoint
+from empirical.errors import CodedError
 
 
-class ReferenceTokensError(ValueError):
+class ReferenceTokensError(CodedError, ValueError):
     """A reference that a model cannot be forced along.
 
     Attributes:
         code: one of `CODES`.
-        detail: what was found, in words.
     """
 
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+    CODES = MappingProxyType(
         {
             "no_reference": "no reference transcript, or an empty one",
             "bad_reference": "text that the model's tokenizer cannot spell",
@@ -29,15 +28,10 @@ class ReferenceTokensError(ValueError):
         }
     )
 
-    def __init__(self, code: str, detail: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of ReferenceTokensError.CODES; got {code!r}")
-        super().__init__(f"{detail} [{code}]")
-        self.code = code
-        self.detail = detail
-
-    def __reduce__(self) -> tuple[type[ReferenceTokensError], tuple[str, str]]:
-        return (type(self), (self.code, self.detail))
+    @property
+    def detail(self) -> str:
+        """What was found, in words."""
+        return self.message
 
 
 def reference_tokens(checkpoint: Checkpoint, reference: str | None, prompt: Sequence[int]) -> tuple[int, ...]:

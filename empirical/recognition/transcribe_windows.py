@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
+
+from empirical.errors import CodedError
 
 Long = Literal["cut", "chunk", "refuse"]
 LONG: tuple[Long, ...] = ("cut", "chunk", "refuse")
@@ -21,26 +23,16 @@ _LEAST = 6
 """The last window has at least a sixth of a window: a model makes words up for a syllable in much silence."""
 
 
-class ListeningError(ValueError):
+class ListeningError(CodedError, ValueError):
     """A sample that could be heard, but not as it was asked for.
 
     Attributes:
         code: one of `CODES`.
     """
 
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+    CODES = MappingProxyType(
         {"too_long": "longer than the model's window, where that is refused or a reference would have to be cut"}
     )
-
-    def __init__(self, code: str, message: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of ListeningError.CODES; got {code!r}")
-        super().__init__(f"{message} [{code}]")
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[ListeningError], tuple[str, str]]:
-        return (type(self), (self.code, self.message))
 
 
 def check_long(long: str) -> None:

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
 
 import numpy as np
 import soundfile
 import soxr
 
+from empirical.errors import CodedError
 from empirical.speech import containers
 
 SAMPLE_RATE_HZ = 16_000
@@ -57,7 +57,7 @@ _MP3_SLACK_FRAMES = 2 * 1152  # two MPEG frames: encoder delay and padding are c
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 where the header does not say
 
 
-class AudioError(ValueError):
+class AudioError(CodedError, ValueError):
     """A file that is not usable audio.
 
     Attributes:
@@ -66,7 +66,7 @@ class AudioError(ValueError):
         detail: what was found, in words, without the path.
     """
 
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+    CODES = MappingProxyType(
         {
             "missing": "no such file",
             "not_a_file": "a directory or another thing that is not a regular file",
@@ -86,10 +86,7 @@ class AudioError(ValueError):
     )
 
     def __init__(self, code: str, path: Path, detail: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of AudioError.CODES; got {code!r}")
-        super().__init__(f"{path}: {detail} [{code}]")
-        self.code = code
+        super().__init__(code, f"{path}: {detail}")
         self.path = path
         self.detail = detail
 

@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, ClassVar
+from typing import IO, Any
+
+from empirical.errors import CodedError
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done ("download", "check", "unpack"), and bytes done of bytes in all."""
@@ -30,14 +32,14 @@ _LONGEST_PAUSE_S = 60.0
 _AGENT = "spi (speech data; resumes with Range)"
 
 
-class FetchError(OSError):
+class FetchError(CodedError, OSError):
     """A file that could not be had whole.
 
     Attributes:
         code: one of `CODES`.
     """
 
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+    CODES = MappingProxyType(
         {
             "bad_address": "an address that is not http or https",
             "no_server": "no server gave the whole file; the message says what each did",
@@ -48,16 +50,6 @@ class FetchError(OSError):
             "not_whole": "what is there already is not what was published",
         }
     )
-
-    def __init__(self, code: str, message: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of FetchError.CODES; got {code!r}")
-        super().__init__(f"{message} [{code}]")
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[FetchError], tuple[str, str]]:
-        return (type(self), (self.code, self.message))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
 
 import numpy as np
 import soundfile
 
+from empirical.errors import CodedError
 from empirical.speech.audio import AudioError
 
 SCHEMA_VERSION = 2
@@ -23,14 +23,14 @@ VERSIONED = ("spi", "numpy", "scipy", "soundfile", "soxr")
 """Distributions whose code decides the bytes of a sample; libsndfile, which decodes, is noted beside them."""
 
 
-class ManifestError(ValueError):
+class ManifestError(CodedError, ValueError):
     """A manifest that cannot be read, or a sample that is no longer what its manifest says.
 
     Attributes:
         code: one of `CODES`.
     """
 
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+    CODES = MappingProxyType(
         {
             "unreadable": "no such file, or one that the system refuses to read",
             "not_a_manifest": "a file that is not JSON lines of stressed utterances",
@@ -45,16 +45,6 @@ class ManifestError(ValueError):
             "changed_result": "the same audio, stressed as recorded, gives other samples",
         }
     )
-
-    def __init__(self, code: str, message: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of ManifestError.CODES; got {code!r}")
-        super().__init__(f"{message} [{code}]")
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[ManifestError], tuple[str, str]]:
-        return (type(self), (self.code, self.message))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+
+from empirical.errors import CodedError
 
 
-class ClipError(ValueError):
+class ClipError(CodedError, ValueError):
     """A directory or manifest from which no clips can be taken.
 
     Attributes:
         code: one of `CODES`.
     """
 
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+    CODES = MappingProxyType(
         {
             "missing": "no such file or directory",
             "no_audio": "a directory without a file of a known audio extension, or a manifest without a line",
@@ -29,16 +30,6 @@ class ClipError(ValueError):
             "absent_audio": "a manifest's line whose audio file is not there",
         }
     )
-
-    def __init__(self, code: str, message: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of ClipError.CODES; got {code!r}")
-        super().__init__(f"{message} [{code}]")
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[ClipError], tuple[str, str]]:
-        return (type(self), (self.code, self.message))
 
 
 @dataclass(frozen=True, slots=True)

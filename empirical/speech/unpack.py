@@ -16,8 +16,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import IO, ClassVar
+from typing import IO
 
+from empirical.errors import CodedError
 from empirical.speech.fetch import Progress
 
 _CHUNK = 1 << 20
@@ -25,14 +26,14 @@ _UNFIT = re.compile(r"[\\:\x00-\x1f\x7f]")
 _DEEPEST = 16
 
 
-class UnpackError(ValueError):
+class UnpackError(CodedError, ValueError):
     """An archive that is damaged or would write what it must not.
 
     Attributes:
         code: one of `CODES`.
     """
 
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+    CODES = MappingProxyType(
         {
             "damaged": "cut, or not a .tar.gz",
             "leaves_target": "a path that is absolute, climbs with .., or lies outside the archive's one folder",
@@ -41,16 +42,6 @@ class UnpackError(ValueError):
             "too_large": "more bytes or files than the archive can honestly hold",
         }
     )
-
-    def __init__(self, code: str, message: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of UnpackError.CODES; got {code!r}")
-        super().__init__(f"{message} [{code}]")
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[UnpackError], tuple[str, str]]:
-        return (type(self), (self.code, self.message))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import ClassVar
+
+from empirical.errors import CodedError
 
 
-class StressError(ValueError):
+class StressError(CodedError, ValueError):
     """A stress that does not exist or cannot be applied.
 
     Attributes:
@@ -14,7 +15,7 @@ class StressError(ValueError):
         message: what was wrong, in words, without the code.
     """
 
-    CODES: ClassVar[MappingProxyType[str, str]] = MappingProxyType(
+    CODES = MappingProxyType(
         {
             "unknown_stressor": "a name that no stressor has",
             "bad_parameter": "a parameter that its stressor does not have, or a value outside its range",
@@ -27,16 +28,6 @@ class StressError(ValueError):
             "pool_missing": "an utterance or recording that was recorded is not at hand",
         }
     )
-
-    def __init__(self, code: str, message: str) -> None:
-        if code not in self.CODES:
-            raise KeyError(f"code must be one of StressError.CODES; got {code!r}")
-        super().__init__(f"{message} [{code}]")
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[StressError], tuple[str, str]]:
-        return (type(self), (self.code, self.message))
 
 
 def require(holds: bool, name: str, rule: str, value: object) -> None:
