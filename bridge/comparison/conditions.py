@@ -10,6 +10,8 @@ import pandas as pd
 from empirical import stress
 
 CLEAN = "clean"
+PAPER_STRESSES = ("stretch", "mix", "noise")
+"""The three the paper put on speech: 3.5 times as long, six speakers, white noise at 0 dB."""
 ENCODER_STATES = ("frame", "frames")
 
 
@@ -30,6 +32,14 @@ def speaks(condition: str) -> bool:
         return not stress.removes_speech(condition)
     except stress.StressError:  # no stress of ours: a label that someone else gave
         return True
+
+
+def judged(conditions: Iterable[str]) -> list[str]:
+    """The stresses over which claims are averaged: the paper's own where any is among them, so that steps of a ladder
+    beside them move no verdict; else all that leave something of the utterance."""
+    stresses = [one for one in in_order(conditions) if one != CLEAN]
+    own = [one for one in stresses if one in PAPER_STRESSES]
+    return own or [one for one in stresses if speaks(one)]
 
 
 @functools.cache

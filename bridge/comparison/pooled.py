@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bridge.comparison.conditions import speaks
+from bridge.comparison.conditions import judged
 from bridge.comparison.pooled_clips import ClipSpectra, clip_tests
 from bridge.comparison.pooled_plan import LENGTHS, TOGETHER, Contrast, Plan, Side, failed_pairs, plan
 from bridge.comparison.pooled_spectra import (
@@ -60,7 +60,7 @@ class Pooled:
             changes with intervals, numbers of clips and tokens, reason. `d_tail_log` is the mean of
             ln lambda_i(stressed) / lambda_i(clean) over the modes the slope is fitted on.
         summary: the same changes averaged over layers, one row a model x component x stress x kept x length x k;
-            stress "all" averages over the conditions that leave speech too.
+            stress "all" averages over stresses too, over those that `conditions.judged` names.
         tails: eigenvalue ratios (O6) with intervals, one row a model x component x layer x stress x kept (matched,
             K = 50).
         clouds: bootstrap draws of (n_eff, alpha) of the last layer, one row a model x component x condition (K = 50,
@@ -276,12 +276,11 @@ class _Found:
             key = tuple(row[name] for name in ("model", "component", "length", "k", "kept"))
             groups.setdefault(key, {}).setdefault(row["stress"], []).append(row)
         records = []
+        meant = judged(row["stress"] for row in self.layers if row["stress"] != TOGETHER)
         for key, by_stress in sorted(groups.items()):
             named = dict(zip(("model", "component", "length", "k", "kept"), key, strict=True))
-            spoken = [
-                row for stress, rows in by_stress.items() if stress != TOGETHER and speaks(stress) for row in rows
-            ]
-            for stress, rows in (*by_stress.items(), (ALL_STRESSES, spoken)):
+            averaged = [row for stress in meant for row in by_stress.get(stress, ())]
+            for stress, rows in (*by_stress.items(), (ALL_STRESSES, averaged)):
                 if rows:
                     records.append(named | {"stress": stress} | self._averaged(rows))
         return pd.DataFrame.from_records(records)

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bridge.comparison import statistics
-from bridge.comparison.conditions import CLEAN, in_order, speaks
+from bridge.comparison.conditions import CLEAN, in_order, judged
 from bridge.comparison.pooled_plan import LENGTHS, TOGETHER, Plan
 from bridge.comparison.pooled_spectra import batch_proxies, changes
 from bridge.comparison.vectors import Group
@@ -122,8 +122,8 @@ def clip_tests(pairs: pd.DataFrame, *, seed: int) -> pd.DataFrame:
         named = dict(zip(keys, key, strict=True))
         found = _Aligned(rows)
         conditions = in_order(found.stress)
-        spoken = np.isin(found.stress, [one for one in conditions if speaks(one)])
-        chosen = {one: found.stress == one for one in conditions} | {TOGETHER: spoken}
+        meant = np.isin(found.stress, judged(conditions))
+        chosen = {one: found.stress == one for one in conditions} | {TOGETHER: meant}
         for kept in ("all", "failed"):
             for stress, mine in chosen.items():
                 members = mine & found.failed if kept == "failed" else mine

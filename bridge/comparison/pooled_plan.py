@@ -4,11 +4,11 @@ A contrast pools pairs, a stressed sample and the clean one of its clip. Its two
 and contrasts share rows: the failed pairs are among all pairs. So rows are summed in *atoms* (role x length x stress x
 failed or not), which merge into sides exactly, and sides of the same rows are decomposed once.
 
-"together" pools all stresses as one condition, one stressed sample a clip: where a run put several stresses on each
-clip, one is drawn by seed, as a "Hell" set with one stress an utterance would have it. All of them against clean rows
-that come once a pair would compare, at three stresses, three times as many different rows with the same ones thrice,
-and the small eigenvalues of a covariance grow with the number of different rows: 24 clips of 10 tokens in d = 128 lose
-8 % of N_eff stress by stress, and seem to lose none that way.
+"together" pools the stresses that `conditions.judged` names as one condition, one stressed sample a clip: where a run
+put several on each clip, one is drawn by seed, as a "Hell" set with one stress an utterance would have it. All of them
+against clean rows that come once a pair would compare, at three stresses, three times as many different rows with the
+same ones thrice, and the small eigenvalues of a covariance grow with the number of different rows: 24 clips of 10
+tokens in d = 128 lose 8 % of N_eff stress by stress, and seem to lose none that way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bridge.comparison.conditions import CLEAN, in_order, speaks
+from bridge.comparison.conditions import CLEAN, in_order, judged
 from observables.thresholds import FAILED_WER
 
 Kept = Literal["all", "failed"]
@@ -156,11 +156,11 @@ def plan(lengths: Mapping[str, Mapping[str, int]], failed: frozenset[Pair] = fro
     paired = {clip: [one for one in stresses if one in found] for clip, found in lengths.items() if CLEAN in found}
     pairs = frozenset((clip, stress) for clip, found in paired.items() for stress in found)
     made = Plan(sorted(lengths), partners=paired, failed=failed & pairs)
-    spoken = {one for one in stresses if speaks(one)}
+    meant = judged(stresses)
     chosen: dict[tuple[str, Kept], dict[Pair, Atom]] = {}
     for clip, found in paired.items():
         uses = [(stress, stress, "failed" if (clip, stress) in made.failed else "passed") for stress in found]
-        uses += _drawn(clip, [one for one in found if one in spoken], made.failed, seed)
+        uses += _drawn(clip, [one for one in found if one in meant], made.failed, seed)
         made.uses[clip] = uses
         for stress, sample, part in uses:
             if part != "other":

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bridge.comparison import statistics
 from bridge.comparison.analysis import Analysis
+from bridge.comparison.conditions import judged
 from bridge.comparison.pooled import ALL_STRESSES, TOGETHER
 from bridge.comparison.statistics import Direction, Interval
 from bridge.ledger.settling import Reading, Test
@@ -158,10 +159,11 @@ def _interval(row: pd.Series, proxy: str) -> Interval:
 
 
 def _note(rows: pd.DataFrame, row: pd.Series, proxy: str) -> str:
+    meant = judged(set(rows["stress"]) - {ALL_STRESSES, TOGETHER})
     by_stress = ", ".join(
         f"{one['stress']} {one[f'd_{proxy}']:.3g}"
-        for one in rows.to_dict("records")
-        if one["stress"] not in (ALL_STRESSES, TOGETHER) and np.isfinite(one[f"d_{proxy}"])
+        for one in rows[rows["stress"].isin(meant)].to_dict("records")
+        if np.isfinite(one[f"d_{proxy}"])
     )
     tokens = f"{int(row['n_tokens_stressed'])} pooled tokens"
     if row["stress"] == TOGETHER:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bridge.comparison import tables
 from bridge.comparison.analysis import Analysis
-from bridge.comparison.conditions import CLEAN, speaks
+from bridge.comparison.conditions import judged
 from bridge.comparison.pooled import ALL_STRESSES, TOGETHER
 from bridge.comparison.severity import severity_table
 from bridge.comparison.statistics import MIN_CLUSTERS
@@ -163,13 +163,14 @@ def stress_named(stress: str) -> str:
 
 def together_explained(analysis: Analysis) -> str:
     """How the two ways of taking all stresses at once differ, in a sentence; empty where there is only one stress."""
-    stresses = {one for one in analysis.tables.clips["condition"] if one != CLEAN and speaks(one)}
+    stresses = judged(analysis.tables.clips["condition"])
     if len(stresses) < 2:
         return ""
     return (
-        "“Mean over stresses” averages the changes of each stress. “All stresses as one condition” pools one stressed "
-        "sample a clip, its stress drawn by seed, into one covariance against the clean samples of the same clips, as "
-        "the paper pools its stressed set: what the stresses do differently then adds directions of its own."
+        f"“Mean over stresses” averages the changes of {', '.join(stresses)}. “All stresses as one condition” pools "
+        "one stressed sample a clip, its stress drawn among these by seed, into one covariance against the clean "
+        "samples of the same clips, as the paper pools its stressed set: what the stresses do differently then adds "
+        "directions of its own."
     )
 
 
