@@ -16,6 +16,7 @@ import pytest
 
 from bridge.running.schema import TIMING_COLUMNS
 from bridge.running.store import read_provenance
+from tests.helpers.processes import alive
 
 CLIPS = [f"{voice}{number}" for voice in "abc" for number in range(8)]
 SHARDS = 2 * 3
@@ -93,9 +94,9 @@ def test_killed_in_both_phases_and_gone_on_with_gives_the_same_tables(audio: Pat
                     _kill(worker)
             process.wait()
             limit = time.monotonic() + PATIENCE_S
-            while any(map(_alive, workers)) and time.monotonic() < limit:
+            while any(map(alive, workers)) and time.monotonic() < limit:
                 time.sleep(0.005)
-            assert not any(map(_alive, workers))
+            assert not any(map(alive, workers))
             assert count <= len(_parts(root, heard=heard)) < total
             assert not (root / "records" / "clips.parquet").exists()
     finally:
@@ -112,12 +113,3 @@ def _kill(worker: int) -> None:
         os.kill(worker, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _alive(worker: int) -> bool:
-    """Whether a process is there and is more than a name in the table of processes (a zombie of a vanished parent)."""
-    try:
-        status = Path(f"/proc/{worker}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bridge.running.pool import Job, WorkerPool
+from tests.helpers.processes import alive
 
 JOBS = "tests.bridge.pool_jobs"
 
@@ -102,7 +103,7 @@ def test_a_worker_at_work_does_not_outlive_a_run_that_is_killed(tmp_path: Path) 
     finally:
         process.kill()
         process.wait()
-    assert _becomes(lambda: not _alive(worker))
+    assert _becomes(lambda: not alive(worker))
 
 
 def _becomes(true: Callable[[], bool]) -> bool:
@@ -110,11 +111,3 @@ def _becomes(true: Callable[[], bool]) -> bool:
     while not true() and time.monotonic() < limit:
         time.sleep(0.005)
     return true()
-
-
-def _alive(process: int) -> bool:
-    try:
-        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
