@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -17,24 +16,7 @@ from bridge.ledger.theory_claims import usual_check
 from bridge.reporting import figures
 from bridge.reporting.figures import detectors, labels, severity
 from bridge.reporting.figures.compact import compact
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A figure in the report.
-
-    Attributes:
-        name: file name without ending.
-        title: of the figure.
-        how_to_read: one or two sentences under it.
-        wide, narrow: data URIs of the two layouts.
-    """
-
-    name: str
-    title: str
-    how_to_read: str
-    wide: str
-    narrow: str
+from bridge.reporting.figures.drawing import Shown
 
 
 def draw(analysis: Analysis, directory: Path) -> dict[str, list[Shown]]:

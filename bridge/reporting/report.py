@@ -23,7 +23,8 @@ from bridge.reporting import (
     report_tables,
     stress_tables,
 )
-from bridge.reporting.drawing import Shown, draw
+from bridge.reporting.drawing import draw
+from bridge.reporting.figures.drawing import Shown
 from bridge.reporting.results import quarantine_counts, strict, write_results
 from bridge.reporting.wording import capped, number, symbols, with_interval
 from observables.thresholds import FAILED_WER

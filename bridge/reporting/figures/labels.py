@@ -35,32 +35,33 @@ _LETTER = 0.062
 _BREAKS = re.compile(r"[+:]|(?<=[a-z])-(?=[a-z])")
 
 
+_SHARES = (
+    (
+        "composition",
+        COMPOSED,
+        "What “WER > 0.5” is made of",
+        "A row is the failed transcripts of one condition (how many stands beside it), a column a label; the number is "
+        "the share of them in % that it holds for, below it the 95 % interval. Labels overlap. “None of these” failed "
+        "in a way that no label names.",
+    ),
+    (
+        "shares",
+        LABELS,
+        "How often each label holds",
+        "A row is the transcripts of one condition, a column a label; the number is the share in % that it holds for, "
+        "below it the 95 % interval; a dash where the question has no answer.",
+    ),
+)
+"""Maps of shares: which records, which labels, title and how to read it."""
+
+
 def drawings(analysis: Analysis) -> list[Drawing]:
     """The figures of this run, in order; none where nothing is labelled."""
     made = []
-    composed = records(analysis, "composition")
-    if any(row["n"] for row in composed):
-        made.append(
-            Drawing(
-                "failures-composition",
-                "What “WER > 0.5” is made of",
-                "A row is the failed transcripts of one condition (how many stands beside it), a column a label; the "
-                "number is the share of them in % that it holds for, below it the 95 % interval. Labels overlap. "
-                "“None of these” failed in a way that no label names.",
-                partial(_drawn, label_map, composed, COMPOSED),
-            )
-        )
-    shares = records(analysis, "shares")
-    if any(row["n"] for row in shares):
-        made.append(
-            Drawing(
-                "failures-shares",
-                "How often each label holds",
-                "A row is the transcripts of one condition, a column a label; the number is the share in % that it "
-                "holds for, below it the 95 % interval; a dash where the question has no answer.",
-                partial(_drawn, label_map, shares, LABELS),
-            )
-        )
+    for kind, columns, title, how_to_read in _SHARES:
+        rows = records(analysis, kind)
+        if any(row["n"] for row in rows):
+            made.append(Drawing(f"failures-{kind}", title, how_to_read, partial(_drawn, label_map, rows, columns)))
     agreement = records(analysis, "agreement")
     if any(row["code"] != "constant" for row in agreement):
         made.append(
