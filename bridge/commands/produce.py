@@ -75,6 +75,13 @@ def stress(
 
     if (out is None) == (check is None):
         raise ConfigError("--out or --check must be given, and not both")
+    if check is not None:
+        given = {"--conditions": conditions, "--stresses": stresses, "--write-audio": write_audio, "--dry-run": dry_run}
+        for option, value in given.items():
+            if value not in (None, False):
+                raise ConfigError(
+                    f"{option} must not be given with --check, which writes nothing and makes the lines of {check}"
+                )
     labels = None if conditions is None else tuple(part.strip() for part in conditions.split(","))
     asked = _Asked(audio, limit, labels, seed, cast("Stresses | None", stresses), noise_dir)
     try:
@@ -105,10 +112,10 @@ class _Asked:
 
 
 def _build(asked: _Asked, out: Path, write_audio: Path | None, window: float, *, quiet: bool, as_json: bool) -> None:
-    from empirical.speech.manifest import chosen_labels, chosen_stresses, write_manifest
+    from empirical.speech.manifest import chosen_labels, chosen_noises, chosen_stresses, write_manifest
 
     _refuse_bad_targets(asked, out, write_audio)
-    chosen_labels(asked.labels)  # before a folder of thousands is scanned
+    chosen_noises(chosen_labels(asked.labels), asked.noise_dir)  # before a folder of thousands is scanned
     chosen_stresses(asked.labels, asked.stresses)
     scan = _scan(asked.audio)
     clips = scan.clips[: asked.limit]

@@ -98,7 +98,7 @@ def write_manifest(
 
     Raises:
         ValueError: for a negative seed, a window that is not positive, no or unknown conditions (StressError), an
-            unknown value of `stresses`, or an `out` that is a directory.
+            unknown value of `stresses`, kind=folder without `noise_dir`, or an `out` that is a directory.
         ClipError: if `noise_dir` has no audio.
         ManifestError: "busy" if another process writes the same manifest.
         OSError: if something cannot be written.
@@ -112,7 +112,7 @@ def write_manifest(
     one = chosen_stresses(conditions, stresses) == "one"
     if out.is_dir():
         raise ValueError(f"{out} must be a file to write; it is a directory")
-    noises = [] if noise_dir is None else noise_pool(noise_dir)
+    noises = chosen_noises(labels, noise_dir)
     out.parent.mkdir(parents=True, exist_ok=True)
     if audio_dir is not None:
         audio_dir.mkdir(parents=True, exist_ok=True)
@@ -142,6 +142,21 @@ def chosen_labels(conditions: Sequence[str] | None) -> tuple[str, ...]:
     if not conditions:
         raise ValueError("conditions must name at least one stressor; got none")
     return tuple(sorted({label for text in conditions for label in expand(text)}, key=order_key))
+
+
+def chosen_noises(labels: Sequence[str], noise_dir: Path | None) -> list[PoolClip]:
+    """The recordings that the labels may take from.
+
+    Raises:
+        ValueError: if one takes from a folder and there is none.
+        ClipError: if the folder has no audio.
+    """
+    if noise_dir is not None:
+        return noise_pool(noise_dir)
+    taking = next((label for label in labels if "kind=folder" in label), None)
+    if taking is not None:
+        raise ValueError(f"noise_dir must be given for a condition of kind=folder; got {taking!r} without it")
+    return []
 
 
 def chosen_stresses(conditions: Sequence[str] | None, stresses: str | None) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from empirical.speech.audio import SAMPLE_RATE_HZ, AudioError, inspect_audio
 from empirical.speech.clips import Clip
-from empirical.speech.manifest import Stresses, chosen_labels, chosen_stresses, one_stress
-from empirical.speech.samples import Sample, make_sample, noise_pool, sound_pool
+from empirical.speech.manifest import Stresses, chosen_labels, chosen_noises, chosen_stresses, one_stress
+from empirical.speech.samples import Sample, make_sample, sound_pool
 from empirical.stress import PoolClip, StressError
 
 TRIED = 2
@@ -66,7 +66,7 @@ def estimate_manifest(
     """
     labels = chosen_labels(conditions)
     one = chosen_stresses(conditions, stresses) == "one"
-    noises = [] if noise_dir is None else noise_pool(noise_dir)
+    noises = chosen_noises(labels, noise_dir)
     seconds = {clip.name: _seconds(clip) for clip in clips}
     known = [value for value in seconds.values() if math.isfinite(value)]
     mean = statistics.fmean(known) if known else 0.0

@@ -73,8 +73,10 @@ def read_manifest(path: str | Path) -> Manifest:
                 lines.append(line)
     except OSError as error:
         raise ManifestError("unreadable", f"{path}: {error.strerror or error}") from None
-    if len(lines) != total or not lines:
-        raise ManifestError("cut", f"{path}: {len(lines)} lines of {total or 'a manifest'}")
+    if not lines:
+        raise ManifestError("cut", f"{path}: it is empty")
+    if len(lines) != total:
+        raise ManifestError("cut", f"{path}: {len(lines)} lines of {total}")
     return Manifest(path, digest.hexdigest(), lines[0].versions, tuple(lines))
 
 

@@ -80,6 +80,8 @@ def test_conditions_take_the_grammar_and_ladders(
         (("--conditions", "noise,,mix"), 2, "''"),
         (("--stresses", "two"), 2, "stresses must be one or all; got 'two'"),
         (("--noise-dir", "absent", "--conditions", "noise:kind=folder"), 3, "absent: no such directory"),
+        (("--conditions", "mix,noise:kind=folder"), 2, "got 'noise:kind=folder' without it"),
+        (("--conditions", "mix,noise:kind=folder", "--dry-run"), 2, "got 'noise:kind=folder' without it"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_nothing_is_written(
@@ -115,6 +117,16 @@ def test_out_or_check_and_not_both(audio: Path, tmp_path: Path, capsys: pytest.C
     for arguments in ((), ("--out", tmp_path / "m.jsonl", "--check", tmp_path / "m.jsonl")):
         code, _, err = spi(capsys, "--audio", audio, *arguments)
         assert code == 2 and "--out or --check" in err
+
+
+@pytest.mark.parametrize(
+    "option", [("--conditions", "mix"), ("--stresses", "all"), ("--write-audio", "x"), ("--dry-run",)]
+)
+def test_a_check_takes_no_option_of_a_build(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, ...]
+) -> None:
+    code, _, err = spi(capsys, "--audio", audio, "--check", tmp_path / "m.jsonl", *option)
+    assert code == 2 and f"{option[0]} must not be given with --check" in err and err.count("\n") == 1
 
 
 def test_a_dry_run_writes_nothing_and_counts_what_the_build_then_makes(
