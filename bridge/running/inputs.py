@@ -96,7 +96,8 @@ class Inputs:
         models: in the order given.
         clips: the usable ones that are measured, sorted by name.
         pool: those that may be mixed into another: the usable ones, or all there are where a manifest names them.
-        quarantine: files that did not pass the gate, and lines without audio: path, code, detail, stage.
+        quarantine: files that did not pass the gate, and samples of a manifest without audio: path, code,
+            detail, stage, and of samples the condition.
         labels: of the stresses, in canonical order.
         conditions: those of each of `clips`, by its name.
         manifest: sha256, versions and number of lines of the manifest; None where there is none.

@@ -28,7 +28,7 @@ def list_inputs(models: tuple[str, ...], audio: str | None, manifest: str | None
         models: references to load, a bundled organism's name replaced by its directory; clips: name, path, reference
         and speaker of every audio file, sorted by name; rejected: path, code and detail of files kept out; manifest:
         None, or its sha256, versions, number of lines, samples (clip and condition, sorted), labels of the conditions
-        in canonical order, and what was refused of it (path, utterance, code, detail, stage).
+        in canonical order, and what was refused of it (path, utterance, condition, code, detail, stage).
 
     Raises:
         ClipError: if there is no such directory, or no audio in it.
@@ -74,9 +74,10 @@ def _listed(path: Path, clips: Sequence[Clip]) -> dict[str, Any]:
             {
                 "path": str(path),
                 "utterance": bad.utterance,
+                "condition": bad.condition,
                 "code": bad.code,
                 "detail": bad.detail,
-                "stage": bad.condition or "manifest",
+                "stage": "manifest",
             }
             for bad in refused
         ],

@@ -373,7 +373,7 @@ def _how_to_resume(outcomes: Outcomes, command: Sequence[str]) -> str:
 
 def _described(inputs: Inputs) -> str:
     names = ", ".join(model.name for model in inputs.models)
-    refused = f" ({len(inputs.quarantine)} files refused)" if inputs.quarantine else ""
+    refused = f" ({len(inputs.quarantine)} refused)" if inputs.quarantine else ""
     samples = sum(len(labels) for labels in inputs.conditions.values())
     return f"{names}; {len(inputs.clips)} clips, {samples} samples{refused}"
 

@@ -46,7 +46,7 @@ class Outcomes:
         parts: heard or measured.
         refused: why a sample could not be heard, by model, clip and condition: type, code, detail, stage, and the
             key under which it is filed.
-        quarantine: of a sample that cannot be measured: path, code, detail, stage.
+        quarantine: of a sample that cannot be measured: path, condition, code, detail, stage.
         failures: gone wrong: task, type, code where it has one ("out_of_memory", "worker_died"), message, trace.
         other_seconds: worker seconds of what is no task (the sweep), by name.
     """
@@ -75,6 +75,7 @@ class Outcomes:
             stage = {"StressError": task.condition, "ReferenceTokensError": "tokens"}.get(failure.type, "load")
             self.quarantine[reply.key] = {
                 "path": paths[task.clip],
+                "condition": task.condition,
                 "code": failure.code,
                 "detail": failure.detail or failure.message,
                 "stage": stage,
@@ -105,6 +106,7 @@ class Outcomes:
             if row["type"] in QUARANTINED:
                 self.quarantine[key] = {
                     "path": paths[clip],
+                    "condition": condition,
                     "code": row["code"],
                     "detail": row["detail"],
                     "stage": condition if row["type"] == "StressError" else row["stage"],
