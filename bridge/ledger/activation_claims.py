@@ -10,6 +10,7 @@ from bridge.comparison import statistics
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.conditions import judged
 from bridge.comparison.pooled import ALL_STRESSES, TOGETHER
+from bridge.comparison.pooled_spectra import ROWS_A_MODE, tells
 from bridge.comparison.statistics import Direction, Interval
 from bridge.ledger.settling import Reading, Test
 
@@ -20,6 +21,8 @@ LEAST_HARDENING = 0.004
 LEAST_LOG10_KF = 1.0
 LEAST_SILHOUETTE = 0.5
 LEAST_TAIL_GAIN = float(np.log(1.01))
+
+_FROM = f"K_f, alpha and the tail have an interval from {ROWS_A_MODE * 50} pooled tokens on."
 
 
 def rank_loss(analysis: Analysis) -> Test:
@@ -52,7 +55,7 @@ def compression(analysis: Analysis) -> Test:
     return Test(
         "C7",
         "Two parts that must both hold: change of self-attention N_eff (K = 50) below -1 %, and of alpha above 0.004; "
-        "pooled, matched lengths, mean over layers and stresses.",
+        "pooled, matched lengths, mean over layers and stresses. " + _FROM,
         ("large",),
         LEAST_COMPRESSION_PCT,
         "less",
@@ -79,7 +82,7 @@ def disintegration(analysis: Analysis) -> Test:
     return Test(
         "C8",
         "Change of log10 K_f (K = 50), pooled, matched lengths, mean over layers and stresses; cross-attention, which "
-        "the paper gives for all three models, decides. Least effect: tenfold (the paper's smallest is 2.93).",
+        "the paper gives for all three models, decides. Least effect: tenfold (the paper's smallest is 2.93). " + _FROM,
         ("tiny", "small", "large"),
         LEAST_LOG10_KF,
         "greater",
@@ -93,7 +96,7 @@ def tail(analysis: Analysis) -> Test:
         "C10",
         "Mean of ln lambda_i(stressed) / lambda_i(clean) over i = 10..50, self-attention, pooled, matched lengths, "
         "mean over layers and stresses. Least effect ln 1.01. (K_f is a sum of 1 / lambda: where C8 holds in a "
-        "component, its smallest eigenvalues lost energy.)",
+        "component, its smallest eigenvalues lost energy.) " + _FROM,
         ("large",),
         LEAST_TAIL_GAIN,
         "greater",
@@ -151,7 +154,10 @@ def _summary(analysis: Analysis, model: str, component: str) -> pd.DataFrame:
 def _interval(row: pd.Series, proxy: str) -> Interval:
     effect, low, high = (float(row[f"d_{proxy}{end}"]) for end in ("", "_low", "_high"))
     n = int(row["n_clips"])
-    code = "ok" if np.isfinite(low) else str(row["reason"]) if row["reason"] != "ok" else "too_few_clips"
+    code = "ok" if np.isfinite(low) else str(row["reason"])
+    if code == "ok" and not np.isfinite(low):
+        tokens = min(row["n_tokens_clean"], row["n_tokens_stressed"])
+        code = "too_few_clips" if tells(proxy, int(row["k"]), int(tokens)) else "too_few_tokens"
     if n < statistics.MIN_CLUSTERS:
         low = high = float("nan")
         code = "too_few_clusters"

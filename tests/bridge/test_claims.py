@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bridge.comparison import paper
+from bridge.comparison import paper, pooled_spectra
 from bridge.comparison.analysis import Analysis, analyse
 from bridge.comparison.identity import identify
 from bridge.comparison.records import RunTables
 from bridge.comparison.statistics import Interval
 from bridge.ledger import claims
-from bridge.ledger.activation_claims import centre_silhouette, rank_loss
+from bridge.ledger.activation_claims import centre_silhouette, disintegration, rank_loss
 from bridge.ledger.measured_claims import confidence
 from bridge.ledger.settling import Reading, Test, settle
 from bridge.reporting.results import strict
@@ -209,3 +209,13 @@ def test_one_model_can_refute_a_claim_about_two_but_not_carry_it(low, high, expe
     line = settle(Test("C6", "t", ("tiny", "small"), -5.0, "less", [reading]), "spi x")
     assert line["verdict"] == expected
     assert "small too, not measured" in line["why"]
+
+
+def test_few_tokens_leave_what_hangs_on_small_eigenvalues_unresolved(analysis):
+    counted = replace(analysis.identities["organism-a"], family="small", paper_family="small")
+    judged = replace(analysis, identities={**analysis.identities, "organism-a": counted})
+    rows = judged.pooled.summary
+    assert (rows["n_tokens_stressed"] < pooled_spectra.ROWS_A_MODE * 50).all()
+    line = settle(disintegration(judged), "spi claims --json DIR")
+    assert line["verdict"] == "unresolved"
+    assert "too_few_tokens" in line["why"]
