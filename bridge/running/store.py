@@ -29,7 +29,7 @@ from bridge.running.files import read_provenance as read_provenance
 from bridge.running.files import write_lines as write_lines
 from bridge.running.files import write_table as write_table
 from bridge.running.provenance import file_sha256
-from bridge.running.schema import to_table
+from bridge.running.schema import SCHEMAS, to_table
 
 SETTINGS_SCHEMA = 3
 _LOCK = ".lock"
@@ -38,6 +38,8 @@ VECTORS = "vectors"
 """The table that is never merged."""
 
 _VECTORS_KEY = ("component", "layer")
+
+_MERGED = SCHEMAS.keys() - {VECTORS, "nulls"}  # nulls are gathered by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,8 @@ class RunStore:
             for name, rows in part["rows"].items():
                 if rows and name != VECTORS:
                     paths.setdefault(name, []).append(self.parts / task / f"{name}.parquet")
+        for name in _MERGED - paths.keys():
+            (self.records / f"{name}.parquet").unlink(missing_ok=True)
         return {
             name: merge_tables(found, self.records / f"{name}.parquet", provenance, self.digest)
             for name, found in paths.items()

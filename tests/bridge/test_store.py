@@ -296,6 +296,19 @@ def test_merging_follows_the_tasks_and_not_the_order_of_writing(tmp_path: Path) 
     assert contents[0] == contents[1]
 
 
+def test_a_table_of_which_nothing_is_left_is_not_left_from_an_earlier_merge(tmp_path: Path) -> None:
+    store = _store(tmp_path / "run")
+    refused = {"model": "a", "clip": "c", "condition": "mix", "type": "StressError", "code": "pool_empty"}
+    _write(store, "t1", layers=[_layer(1)], refused=[refused])
+    assert store.merge(["t1"], {}) == {"layers": 1, "refused": 1}
+    kept = [store.records / f"{name}.parquet" for name in ("nulls", "detectors", "tasks")]
+    for path in kept:
+        path.touch()
+    _write(store, "t1", layers=[_layer(1)])  # heard after all
+    assert store.merge(["t1"], {}) == {"layers": 1}
+    assert not (store.records / "refused.parquet").exists() and all(path.exists() for path in kept)
+
+
 def test_merging_is_putting_the_parts_one_behind_the_other_whatever_their_columns(tmp_path: Path) -> None:
     store = _store(tmp_path / "run")
     rng = np.random.default_rng(0)
