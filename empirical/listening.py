@@ -101,7 +101,7 @@ def listen(
     made = _made(checkpoint, samples, pool, noises, tokens, long)
     with prefetch(made, size) as ready:
         for sample in _heard(checkpoint, ready, size, tokens, max_tokens):
-            _record(checkpoint, sample, tokens, records)
+            _record(checkpoint, sample, records)
     records.vectors.sort(key=lambda row: (row["component"], row["layer"]))
     return records
 
@@ -247,7 +247,7 @@ def _not_finite(what: str) -> NonFiniteError:
     return NonFiniteError(f"the model's {what} must be finite; got some that are not")
 
 
-def _record(checkpoint: Checkpoint, listened: _Listened, tokens: TokensFrom, records: ListenRecords) -> None:
+def _record(checkpoint: Checkpoint, listened: _Listened, records: ListenRecords) -> None:
     if listened.error is not None:
         records.refused.append(refused_row(listened.sample, listened.error))
         return

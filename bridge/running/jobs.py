@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bridge.running import provenance
-from bridge.running.holding import TaskMemoryError as TaskMemoryError
 from bridge.running.holding import (
     clip_of,
     forward_error,
+    memory_named,
     memory_share,
     model_of,
     noises_of,
@@ -24,7 +24,6 @@ from bridge.running.holding import (
     sound_pool_of,
     told,
 )
-from bridge.running.holding import memory_named as _memory_named
 from bridge.running.looking import gate_audio as gate_audio
 from bridge.running.looking import import_libraries as import_libraries
 from bridge.running.looking import inspect_model as inspect_model
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 FIGURE_LAYERS = 12
 """Most decoder layers of a model whose null draws have J_l measured at every depth."""
-
 
 NULLS_LEAVE_OUT = ("tokens", "transcript", "residual", "converged")
 """Columns that every draw of a null model repeats, or that nothing reads."""
@@ -62,7 +60,7 @@ def listen(run_directory: str, settings: str, task: ListenTask) -> Part:
     start = time.perf_counter()
     inputs = run_inputs(run_directory)
     entry = inputs["models_by_name"][task.model]
-    with _memory_named(task.id):
+    with memory_named(task.id):
         checkpoint = model_of(inputs, entry)
         records = hear(
             checkpoint,
@@ -94,7 +92,7 @@ def measure(run_directory: str, settings: str, task: Task, heard: str) -> Part:
 
     start = time.perf_counter()
     inputs = run_inputs(run_directory)
-    with _memory_named(task.id):
+    with memory_named(task.id):
         checkpoint = model_of(inputs, inputs["models_by_name"][task.model])
         records = measure_task(
             checkpoint,
@@ -131,7 +129,7 @@ def measure_null(run_directory: str, settings: str, task: NullTask) -> Part:
     entry = inputs["models_by_name"][task.model]
     # A verdict reads the last depth alone; the figure's band over all of them is for decoders of which it is cheap.
     contexts = "all" if entry["decoder_layers"] <= FIGURE_LAYERS else "last"
-    with _memory_named(task.id):
+    with memory_named(task.id):
         found = measure_nulls(
             model_of(inputs, entry),
             _null_inputs(run_directory, task.model),

@@ -39,11 +39,6 @@ def write_sweep(spec: SweepSpec, path: Path) -> bool:
     return True
 
 
-def holds_other_sweep(spec: SweepSpec, path: Path) -> bool:
-    """Whether there is a file that is not the sweep of this specification."""
-    return path.exists() and _digest_in(path) != sweep_digest(spec)
-
-
 def read_sweep(path: Path) -> xr.Dataset:
     """A sweep that was written, in memory.
 

@@ -47,7 +47,7 @@ def parse(text: str) -> Stressor:
     Raises:
         StressError: "unknown_stressor"; "bad_parameter", for a ladder too.
     """
-    return _stressor(text, [_parameters(part) for part in _parts(text)])
+    return _stressor([_parameters(part) for part in _parts(text)])
 
 
 stressor = parse
@@ -82,7 +82,7 @@ def expand(text: str) -> tuple[str, ...]:
         for name, given in parts
         for chosen in [list(itertools.product(*given.values()))]
     ]
-    return tuple(dict.fromkeys(label(_stressor(text, list(chosen))) for chosen in itertools.product(*rungs)))
+    return tuple(dict.fromkeys(label(_stressor(list(chosen))) for chosen in itertools.product(*rungs)))
 
 
 def removes_speech(label: str) -> bool:
@@ -148,7 +148,7 @@ def _parameters(part: str, ladders: bool = False) -> tuple[str, dict[str, list[s
     return name, values
 
 
-def _stressor(text: str, parts: list[tuple[str, dict[str, list[str]]]]) -> Stressor:
+def _stressor(parts: list[tuple[str, dict[str, list[str]]]]) -> Stressor:
     made = [_part(name, given) for name, given in parts]
     kept = [part for part in made if not isinstance(part, Clean)]
     if not kept:

@@ -46,8 +46,7 @@ def active_frames(samples: np.ndarray) -> np.ndarray:
 
 def active_power(samples: np.ndarray) -> float:
     """Mean power over active speech, full scale squared; 0 for silence."""
-    active = active_frames(samples)
-    return float(np.square(samples[active], dtype=np.float64).mean()) if active.any() else 0.0
+    return _power(samples, active_frames(samples))
 
 
 def active_speech(samples: np.ndarray, utterance: str) -> tuple[np.ndarray, float]:
@@ -57,7 +56,7 @@ def active_speech(samples: np.ndarray, utterance: str) -> tuple[np.ndarray, floa
         StressError: "silent" if there is no speech above `LEAST_POWER`.
     """
     active = active_frames(samples)
-    power = float(np.square(samples[active], dtype=np.float64).mean()) if active.any() else 0.0
+    power = _power(samples, active)
     if power < LEAST_POWER:
         raise StressError("silent", f"{utterance}: no active speech to set a level by")
     return active, power
@@ -98,3 +97,7 @@ def level(name: str, samples: np.ndarray) -> dict[str, float]:
     """Active level under a name, dB of a full-scale square wave (a sine has -3.01); nothing for silence."""
     power = active_power(samples)
     return {name: decibels(power)} if power > 0 else {}
+
+
+def _power(samples: np.ndarray, active: np.ndarray) -> float:
+    return float(np.square(samples[active], dtype=np.float64).mean()) if active.any() else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -75,7 +75,7 @@ class StressResult:
     achieved: dict[str, float]
     parameters: dict[str, object]
     notes: tuple[str, ...]
-    speech: bool = field(default=True)
+    speech: bool = True
 
 
 class Stressor(Protocol):

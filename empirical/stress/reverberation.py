@@ -53,7 +53,6 @@ class Reverberation:
         rt60_s is Schroeder's, of the tail that was drawn; drr_db the power of the direct sound over that of all the
         rest of the result, over active speech: it strays from the room's with the colour and the pauses of the speech.
 
-
         Raises:
             StressError: "silent".
         """

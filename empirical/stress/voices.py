@@ -80,8 +80,7 @@ def _again(total: np.ndarray, wanted: int, level: float, scene: Scene, recorded:
         samples = recorded_samples(name, scene.pool)
         total += looped(samples, start, len(total)) * (level / math.sqrt(active_power(samples)))
         used.append({"utterance": name, "speaker": each.get("speaker"), "start": start})
-    speaker = scene.speaker or next((clip.speaker for clip in scene.pool if clip.name == scene.utterance), None)
-    unknown = speaker is None or any(each["speaker"] is None for each in used)
+    unknown = _speaker(scene) is None or any(each["speaker"] is None for each in used)
     return Voices(total, used, (*(("unknown_speakers",) if unknown else ()), *_short(used, wanted)))
 
 
@@ -134,11 +133,16 @@ def _short(used: Sequence[object], wanted: int) -> tuple[str, ...]:
     return ("short_pool",) if len(used) < wanted else ()
 
 
+def _speaker(scene: Scene) -> str | None:
+    """Who speaks in the target, as far as the scene or its pool knows."""
+    if scene.speaker is not None:
+        return scene.speaker
+    return next((clip.speaker for clip in scene.pool if clip.name == scene.utterance), None)
+
+
 def _by_speaker(scene: Scene) -> tuple[list[list[PoolClip]], list[str]]:
     """The pool's clips by speaker, the target's speaker left out, in an order of names alone."""
-    speaker, utterance = scene.speaker, scene.utterance
-    if speaker is None:
-        speaker = next((clip.speaker for clip in scene.pool if clip.name == utterance), None)
+    speaker, utterance = _speaker(scene), scene.utterance
     by_speaker: dict[tuple[bool, str], list[PoolClip]] = {}
     for clip in sorted(scene.pool, key=lambda each: each.name):
         if clip.name == utterance or (clip.speaker is not None and clip.speaker == speaker):

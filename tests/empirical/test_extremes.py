@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from bridge.running.jobs import TaskMemoryError, _memory_named
+from bridge.running.holding import TaskMemoryError, memory_named
 from empirical.analysis import analyze
 from empirical.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from empirical.hearing import Prepared, prepare
@@ -94,10 +94,10 @@ def test_no_memory_for_one_vector_is_one_error_with_a_code(checkpoint: Checkpoin
     with pytest.raises(OutOfMemoryError, match="no memory for one direction"):
         measure_task(checkpoint, Sample(clip, "clean", 0), "position", k=2, memory_bytes=1)
     said = "t1 needs more memory than a worker has: no memory for one direction"
-    with pytest.raises(TaskMemoryError, match=said) as caught, _memory_named("t1"):
+    with pytest.raises(TaskMemoryError, match=said) as caught, memory_named("t1"):
         measure_task(checkpoint, Sample(clip, "clean", 0), "position", k=2, memory_bytes=1)
     assert caught.value.code == "out_of_memory"
-    with pytest.raises(ZeroDivisionError), _memory_named("t1"):
+    with pytest.raises(ZeroDivisionError), memory_named("t1"):
         raise ZeroDivisionError
 
 
