@@ -166,7 +166,7 @@ def _go(
     from bridge.running import pipeline
 
     if dry_run:
-        _show_plan(pipeline.make_plan(settings, resume=resume), as_json=as_json)
+        _show_plan(pipeline.make_plan(settings, resume=resume, quiet=quiet), as_json=as_json)
         return
     command = ["spi", *sys.argv[1:]]
     summary = pipeline.run(settings, sweep=report, report=report, resume=resume, quiet=quiet, command=command)

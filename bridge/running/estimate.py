@@ -88,10 +88,10 @@ class Estimate:
     basis: str
 
     def __str__(self) -> str:
-        size = self.disk_bytes / 1e6
+        size = f"{self.disk_bytes / 1e6:.1f} MB" if self.disk_bytes < 1e9 else f"{self.disk_bytes / 1e9:.1f} GB"
         return (
             f"{self.samples} samples to hear, {self.tasks} tasks in all, {self.finished} finished; estimated at "
-            f"{duration(self.seconds)}, {size:.1f} MB on disk and {self.memory_bytes / 1e9:.1f} GB of memory a worker "
+            f"{duration(self.seconds)}, {size} on disk and {self.memory_bytes / 1e9:.1f} GB of memory a worker "
             f"({self.basis})"
         )
 
@@ -151,9 +151,10 @@ def estimate(
             samples += len(heard)
             disk += 20_000 + sum(record_bytes(model, clip, condition) for clip, condition in heard)
             tokens = [_tokens(model, clip, condition) for clip, condition in heard]
-            memory = max(memory, listening_memory_bytes(model, tokens, batch=batch, dtype=dtype))
+            together = min(batch, len(heard))
+            memory = max(memory, listening_memory_bytes(model, tokens, batch=together, dtype=dtype))
             if not known:
-                seconds += sum(listening_seconds(model, clip, condition, speed, batch) for clip, condition in heard)
+                seconds += sum(listening_seconds(model, clip, condition, speed, together) for clip, condition in heard)
             continue
         clip, condition, state = inputs.clips[0], "clean", "position"
         if isinstance(task, Task):

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from bridge.errors import ConfigError, ModelError, NoUsableAudioError
 from bridge.running.config import RESULT_KEYS, RunConfig, check_folder
@@ -125,8 +128,8 @@ def worker_job(key: str, function: str, arguments: Mapping[str, Any]) -> Job:
     return Job(key, f"{JOBS}:{function}", arguments)
 
 
-def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
-    """Finds, loads and gates what the run is to measure.
+def prepare(pool: WorkerPool, config: RunConfig, *, quiet: bool = True) -> Inputs:
+    """Finds, loads and gates what the run is to measure; every file is decoded once, which thousands take minutes for.
 
     Raises:
         ModelError: if a checkpoint cannot be loaded.
@@ -169,7 +172,7 @@ def prepare(pool: WorkerPool, config: RunConfig) -> Inputs:
         check_folder(recorded["labels"], config.noise_dir)
     asked = None if recorded is None else _by_clip(recorded["samples"])
     wanted = clips if asked is None else [clip for clip in clips if clip.name in asked]
-    usable, refused = _gate(pool, wanted, config)
+    usable, refused = _gate(pool, wanted, config, quiet=quiet)
     quarantine = [{**bad, "stage": "scan"} for bad in listed["rejected"]] + refused
     if recorded is not None:
         last = usable[config.limit - 1].name if config.limit is not None and len(usable) >= config.limit else None
@@ -259,7 +262,7 @@ def default_directory(config: RunConfig, digest: str) -> Path:
 
 
 def _gate(
-    pool: WorkerPool, clips: Sequence[ClipInput], config: RunConfig
+    pool: WorkerPool, clips: Sequence[ClipInput], config: RunConfig, *, quiet: bool
 ) -> tuple[list[ClipInput], list[dict[str, Any]]]:
     """Gates files by name until enough are usable; a file after the last one needed is left alone."""
     wanted = len(clips) if config.limit is None else config.limit
@@ -267,25 +270,30 @@ def _gate(
     usable: list[ClipInput] = []
     quarantine: list[dict[str, Any]] = []
     position = 0
-    while position < len(clips) and (len(usable) < wanted or position < least):
-        step = max(wanted - len(usable), least - position, 1)
-        stretch = clips[position : position + step]
-        for clip, outcome in zip(stretch, _gated(pool, stretch), strict=True):
-            if "code" in outcome:
-                quarantine.append({"path": clip.path, **outcome, "stage": "load"})
-            else:
-                usable.append(replace(clip, **outcome))
-        position += len(stretch)
+    total = min(max(wanted, least), len(clips))
+    with tqdm(total=total, desc="checking", unit="file", file=sys.stderr, disable=True if quiet else None) as bar:
+        while position < len(clips) and (len(usable) < wanted or position < least):
+            step = max(wanted - len(usable), least - position, 1)
+            stretch = clips[position : position + step]
+            for clip, outcome in zip(stretch, _gated(pool, stretch, bar.update), strict=True):
+                if "code" in outcome:
+                    quarantine.append({"path": clip.path, **outcome, "stage": "load"})
+                else:
+                    usable.append(replace(clip, **outcome))
+            position += len(stretch)
     return usable, quarantine
 
 
-def _gated(pool: WorkerPool, clips: Sequence[ClipInput]) -> Iterator[dict[str, Any]]:
+def _gated(pool: WorkerPool, clips: Sequence[ClipInput], advance: Callable[[int], object]) -> Iterator[dict[str, Any]]:
     batches = [clips[start : start + _GATE_BATCH] for start in range(0, len(clips), _GATE_BATCH)]
     jobs = [
         worker_job(str(number), "gate_audio", {"paths": [clip.path for clip in batch]})
         for number, batch in enumerate(batches)
     ]
-    replies = {reply.key: reply for reply in pool.run(jobs)}
+    replies = {}
+    for reply in pool.run(jobs):
+        replies[reply.key] = reply
+        advance(len(batches[int(reply.key)]))
     for number, batch in enumerate(batches):
         reply = replies[str(number)]
         if reply.failure is None:
@@ -294,7 +302,7 @@ def _gated(pool: WorkerPool, clips: Sequence[ClipInput]) -> Iterator[dict[str, A
             yield {"code": reply.failure.code or "unexpected", "detail": _described(reply.failure)}
         else:
             for clip in batch:
-                yield from _gated(pool, [clip])
+                yield from _gated(pool, [clip], lambda _: None)
 
 
 def _value(reply: Reply) -> Any:

@@ -138,7 +138,7 @@ def run(
     try:
         with _terminable(), worker_pool(config) as pool:
             with watch.stage("prepare"):
-                inputs = prepare(pool, config)
+                inputs = prepare(pool, config, quiet=quiet)
             store = _store(config, inputs)
             store.check(resume=resume)
             with store.lock(), _written(store.root, outcomes):
@@ -194,7 +194,7 @@ def run(
     return summary
 
 
-def make_plan(config: RunConfig, *, resume: bool = True) -> Plan:
+def make_plan(config: RunConfig, *, resume: bool = True, quiet: bool = True) -> Plan:
     """What `run` would do and what it is expected to cost, without doing it; writes nothing.
 
     Raises:
@@ -202,7 +202,7 @@ def make_plan(config: RunConfig, *, resume: bool = True) -> Plan:
     """
     try:
         with _terminable(), worker_pool(config) as pool:
-            inputs = prepare(pool, config)
+            inputs = prepare(pool, config, quiet=quiet)
             store = _store(config, inputs)
             store.check(resume=resume)
             return _plan(pool, store, config, inputs)

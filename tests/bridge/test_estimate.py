@@ -189,3 +189,16 @@ def test_the_dense_case_is_what_the_iteration_calls_one() -> None:
         krylov.DENSE_ROWS,
         operators.MATERIALISE_BUDGET_BYTES,
     )
+
+
+def test_a_batch_is_no_larger_than_its_shard() -> None:
+    largest = max(len(shard.samples) for shard in SHARDS)
+    enough, vast = (estimate(INPUTS, SHARDS, {}, 1, 1e9, batch=batch) for batch in (largest, 10**6))
+    assert vast == enough
+    assert estimate(INPUTS, SHARDS, {}, 1, 1e9, batch=1).memory_bytes < enough.memory_bytes
+
+
+def test_disk_is_said_in_a_unit_that_people_read() -> None:
+    plan = estimate(INPUTS, SHARDS, {}, 1, 1e9)
+    assert "12.0 MB on disk" in str(replace(plan, disk_bytes=12_000_000))
+    assert "11.1 GB on disk" in str(replace(plan, disk_bytes=11_098_000_000))
