@@ -41,9 +41,11 @@ medians over layers."""
 
 CIRCULAR = {
     "looping": ("compression_ratio",),
+    "text_on_non_speech": ("compression_ratio", "n_tokens"),
     "fluent_unrelated": ("avg_logprob", "compression_ratio"),
 }
-"""Detectors that a label's own rule reads: their AUROC for it says nothing."""
+"""Detectors that a label's own rule reads, or that follow from it (no text has no token and compresses to 0): their
+AUROC for it says nothing."""
 
 KINDS = ("confidence", "length", "spectral")
 """Kinds of detector: a number of the clip that a decoder knows anyway, its tokens, and what the paper looks at."""

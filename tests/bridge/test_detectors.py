@@ -137,6 +137,21 @@ def test_every_detector_has_a_row_for_every_label_that_varies(run: tuple[pd.Data
     ]
 
 
+def test_what_only_says_whether_there_is_text_is_circular_for_text_on_non_speech(run: tuple[pd.DataFrame, ...]) -> None:
+    clips, activations, layers = run
+    text = np.arange(len(clips)) % 2 == 0
+    silent = clips.assign(
+        text_on_non_speech=pd.array(text, dtype="boolean"),
+        compression_ratio=np.where(text, 0.7, 0.0),  # as of no text
+        n_tokens=np.where(text, 9, 4),  # the prompt's alone
+    )
+    found = baseline(silent, activations, layers, labels=["text_on_non_speech"], scopes=["all"])
+    sure = found[found["detector"].isin(["compression_ratio", "n_tokens"])]
+    assert (sure["auroc"] == 1.0).all() and sure["circular"].all() and found["circular"].sum() == len(sure) == 2
+    best = best_of_each_kind(silent, activations, layers, seed=0, labels=["text_on_non_speech"], scopes=["all"])
+    assert not {"compression_ratio", "n_tokens"} & set(best["detector"])
+
+
 def test_a_proxy_is_held_against_the_log_probability_on_its_own_rows(run: tuple[pd.DataFrame, ...]) -> None:
     clips, activations, layers = run
     holes = activations.copy()
