@@ -18,7 +18,7 @@ from bridge.comparison import statistics
 from bridge.comparison.conditions import CLEAN, in_order, judged
 from bridge.comparison.pooled_plan import LENGTHS, TOGETHER, Plan
 from bridge.comparison.pooled_spectra import batch_proxies, changes
-from bridge.comparison.vectors import Group
+from bridge.comparison.vectors import Group, Rows
 from observables import covariance_eigenvalues
 from observables.decompositions import eigenvalues
 
@@ -26,8 +26,6 @@ CLIP_MODES = 10
 """K of one clip: a transcript of 20 tokens has 19 eigenvalues."""
 
 CHANGES = ("n_eff_pct", "log10_kf", "alpha")
-
-Rows = NDArray[np.float64]
 
 
 class ClipSpectra:

@@ -18,11 +18,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bridge.comparison.conditions import CLEAN, in_order, judged
+from bridge.comparison.vectors import Rows
 from observables.thresholds import FAILED_WER
 
 Kept = Literal["all", "failed"]
@@ -32,8 +31,6 @@ TOGETHER = "together"
 LENGTHS = ("matched", "none")
 Pair = tuple[str, str]
 """Clip, stressed condition."""
-
-Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
