@@ -31,6 +31,17 @@ def speaks(condition: str) -> bool:
     return not leaves_no_speech(condition)
 
 
+@functools.cache
+def alike(condition: str) -> bool:
+    """Whether a model hears the same of every clip under this condition: digital zeros, up to its window."""
+    try:
+        kind = stress.parse(condition)
+    except stress.StressError:
+        return False
+    parts = kind.parts if isinstance(kind, stress.Composition) else (kind,)
+    return any(isinstance(part, stress.Silence) and part.level_dbfs is None for part in parts)
+
+
 def judged(conditions: Iterable[str]) -> list[str]:
     """The stresses over which claims are averaged: the paper's own where any is among them, so that steps of a ladder
     beside them move no verdict; else all that leave something of the utterance."""

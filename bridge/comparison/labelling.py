@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bridge.comparison.conditions import CLEAN, conditions_of
+from bridge.comparison.conditions import CLEAN, alike, conditions_of
 from bridge.comparison.statistics import LEVEL, MIN_CLUSTERS, RESAMPLES
 from empirical.recognition.labels import LABELS, MEASURES, Heard, Rules, judge_unrelated, label
 from empirical.recognition.relatedness import Calibration, Told, calibrate, share
@@ -97,7 +97,8 @@ def label_shares(clips: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         condition (`STRESSED` and `EVERYTHING` among them), label, n (rows where the label has an answer), clips (of
-        these), count, share, low, high (95 %, Wilson; over several conditions as wide as the number of clips has it),
+        these), count, share, low, high (95 %, Wilson; over several conditions as wide as the number of clips has it;
+        under digital silence as one clip has it, since to a model all are the same),
         unknown (rows without an answer).
     """
     records = []
@@ -230,7 +231,8 @@ def _cells(clips: pd.DataFrame) -> Iterable[tuple[dict[str, str], pd.DataFrame]]
 def _share_of(rows: pd.DataFrame, flag: pd.Series, name: str) -> dict[str, Any]:
     known = flag.notna().to_numpy(dtype=bool)
     count, clips = int(flag[known].sum()), int(rows["clip"][known].nunique())
-    found = share(count, int(known.sum()), independent=clips or None)
+    same = clips > 0 and all(map(alike, rows["condition"][known].unique()))
+    found = share(count, int(known.sum()), independent=1 if same else clips or None)
     return {
         "label": name,
         "n": found.n,

@@ -113,3 +113,18 @@ def test_without_references_only_what_needs_none_is_answered() -> None:
 def test_missing_columns_are_named() -> None:
     with pytest.raises(ValueError, match=r"missing: reference, truncated"):
         label_clips(table(5).drop(columns=["reference", "truncated"]), Rules())
+
+
+def test_digital_silence_is_one_case_whatever_the_number_of_clips() -> None:
+    rows = [
+        clip_row("toy", f"c-{index}", condition, wer=0.0, reference="", transcript="you", avg_logprob=-0.3)
+        for index in range(40)
+        for condition in ("silence", "silence:level_dbfs=-40", "non_speech")
+    ]
+    shares = label_shares(label_clips(pd.DataFrame.from_records(rows)).clips)
+    shares = shares[shares["label"] == "text_on_non_speech"].set_index("condition")
+    assert (shares["share"] == 1.0).all() and (shares.drop(["stressed", "all"])["clips"] == 40).all()
+    one, many = share(1, 1), share(40, 40)
+    for condition, expected in (("silence", one), ("silence:level_dbfs=-40", many), ("non_speech", many)):
+        assert shares.loc[condition, "low"] == pytest.approx(expected.low, rel=1e-12)
+    assert shares.loc["all", "low"] == pytest.approx(many.low, rel=1e-12)  # 120 transcripts of 40 clips
