@@ -14,11 +14,7 @@ from empirical.errors import CodedError
 
 
 class ReferenceTokensError(CodedError, ValueError):
-    """A reference that a model cannot be forced along.
-
-    Attributes:
-        code: one of `CODES`.
-    """
+    """A reference that a model cannot be forced along."""
 
     CODES = MappingProxyType(
         {

@@ -24,11 +24,7 @@ _LEAST = 6
 
 
 class ListeningError(CodedError, ValueError):
-    """A sample that could be heard, but not as it was asked for.
-
-    Attributes:
-        code: one of `CODES`.
-    """
+    """A sample that could be heard, but not as it was asked for."""
 
     CODES = MappingProxyType(
         {"too_long": "longer than the model's window, where that is refused or a reference would have to be cut"}

@@ -33,11 +33,7 @@ _AGENT = "spi (speech data; resumes with Range)"
 
 
 class FetchError(CodedError, OSError):
-    """A file that could not be had whole.
-
-    Attributes:
-        code: one of `CODES`.
-    """
+    """A file that could not be had whole."""
 
     CODES = MappingProxyType(
         {

@@ -24,11 +24,7 @@ VERSIONED = ("spi", "numpy", "scipy", "soundfile", "soxr")
 
 
 class ManifestError(CodedError, ValueError):
-    """A manifest that cannot be read, or a sample that is no longer what its manifest says.
-
-    Attributes:
-        code: one of `CODES`.
-    """
+    """A manifest that cannot be read, or a sample that is no longer what its manifest says."""
 
     CODES = MappingProxyType(
         {

@@ -10,11 +10,7 @@ from empirical.errors import CodedError
 
 
 class ClipError(CodedError, ValueError):
-    """A directory or manifest from which no clips can be taken.
-
-    Attributes:
-        code: one of `CODES`.
-    """
+    """A directory or manifest from which no clips can be taken."""
 
     CODES = MappingProxyType(
         {

@@ -27,11 +27,7 @@ _DEEPEST = 16
 
 
 class UnpackError(CodedError, ValueError):
-    """An archive that is damaged or would write what it must not.
-
-    Attributes:
-        code: one of `CODES`.
-    """
+    """An archive that is damaged or would write what it must not."""
 
     CODES = MappingProxyType(
         {

@@ -8,12 +8,7 @@ from empirical.errors import CodedError
 
 
 class StressError(CodedError, ValueError):
-    """A stress that does not exist or cannot be applied.
-
-    Attributes:
-        code: one of `CODES`.
-        message: what was wrong, in words, without the code.
-    """
+    """A stress that does not exist or cannot be applied."""
 
     CODES = MappingProxyType(
         {
