@@ -13,6 +13,7 @@ import xarray as xr
 
 from bridge.comparison.conditions import ENCODER_STATES
 from bridge.comparison.vectors import PartVectors, TableVectors, VectorSource
+from bridge.running.files import read_provenance
 from bridge.running.schema import LAYERS
 
 
@@ -179,8 +180,6 @@ def _sweep(records: Path) -> xr.Dataset | None:
 
 
 def _provenance(root: Path, records: Path) -> dict[str, Any]:
-    from bridge.running.store import read_provenance
-
     found = read_provenance(records / "clips.parquet")
     for name in ("provenance.json", "inputs.json"):
         if (root / name).is_file():

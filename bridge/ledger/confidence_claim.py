@@ -93,7 +93,8 @@ def _of_the_unrelated(analysis: Analysis, rows: pd.DataFrame, identity: Identity
         return []
     known = rows[rows["relatedness"].notna()]
     words = np.array([len(str(text).split()) for text in known["transcript"].fillna("")], dtype=int)
-    spoken = (words >= rules.get("fluent_words", Rules().fluent_words)) & ~known["looping"].to_numpy(dtype=bool)
+    fluent = int(rules.get("fluent_words", Rules().fluent_words))
+    spoken = (words >= fluent) & ~known["looping"].to_numpy(dtype=bool)
     unrelated = spoken & (known["relatedness"].to_numpy(dtype=np.float64) <= float(threshold))
     if not unrelated.any():
         return []
@@ -113,7 +114,7 @@ def _of_the_unrelated(analysis: Analysis, rows: pd.DataFrame, identity: Identity
             interval,
             CONFIDENT_SHARE,
             "greater",
-            f"{int(sure.sum())} of {len(sure)} transcripts of three words or more that do not loop",
+            f"{int(sure.sum())} of {len(sure)} transcripts of {fluent} words or more that do not loop",
             decides=False,
         )
     ]
