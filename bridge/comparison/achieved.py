@@ -14,6 +14,8 @@ from bridge.comparison.conditions import conditions_of
 SHORT_POOL = "short_pool"
 """Remark of a mix that found fewer other speakers than it asked for."""
 
+LEVEL_CHANGE = "level_change_db"
+
 
 def achieved_values(clips: pd.DataFrame) -> pd.DataFrame:
     """Median and range of every number that was measured on the stressed audio.
@@ -24,13 +26,16 @@ def achieved_values(clips: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a condition x quantity: n (samples that have it), median, least, most. Quantities of a composition are
-        named "part.quantity".
+        named "part.quantity"; "level_change_db" is the level after the stress over the level before, sample by sample.
     """
     records: dict[tuple[str, str], list[float]] = {}
     samples = _samples(clips)
     for condition in conditions_of(samples):
         for text in samples.loc[samples["condition"] == condition, "achieved"]:
-            for name, value in _numbers(json.loads(text) if isinstance(text, str) and text else {}):
+            found = dict(_numbers(json.loads(text) if isinstance(text, str) and text else {}))
+            if {"level_dbfs", "source_level_dbfs"} <= set(found):
+                found[LEVEL_CHANGE] = found["level_dbfs"] - found["source_level_dbfs"]
+            for name, value in found.items():
                 records.setdefault((condition, name), []).append(value)
     return pd.DataFrame.from_records(
         [

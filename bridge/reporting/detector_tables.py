@@ -33,6 +33,17 @@ TITLES = {
 SCOPE_TITLES = {"all": "all conditions", "stressed": "stressed only"}
 
 
+_ALONE = {"length": "number of tokens: AUROC"}
+"""Kinds of one detector alone: its name stands once, at the head of the column."""
+
+_EXPLAINED = (
+    "Of each kind the detector that did best on one half of the clips, with its AUROC on the other half (95 % interval "
+    "of Obuchowski 1997, clips as clusters). “With / without”: tested transcripts that have the label or not. The "
+    "number of tokens stands beside, for a rank is bounded by it: a spectral number that does no better than that "
+    "count tells no more than it. “Of n”: fewer transcripts have that number."
+)
+
+
 def sentences(analysis: Analysis) -> list[str]:
     """Plain paragraphs at the head of the section; none where nothing is told."""
     if not records(analysis, "best_detectors") and analysis.tables.detectors is None:
@@ -53,8 +64,7 @@ def sentences(analysis: Analysis) -> list[str]:
 
 def shown(analysis: Analysis) -> list[Table]:
     """Tables that stand open: the best of each kind, chosen on one half of the clips and tested on the other."""
-    found = best(analysis)
-    return [] if found is None else [found]
+    return [found for scope in SCOPES if (found := best(analysis, scope)) is not None]
 
 
 def folded(analysis: Analysis) -> list[tuple[str, Table]]:
@@ -71,39 +81,36 @@ def folded(analysis: Analysis) -> list[tuple[str, Table]]:
     return made
 
 
-def best(analysis: Analysis) -> Table | None:
-    """The best confidence, the length and the best spectral detector: a row a model, scope and label."""
-    lines: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+def best(analysis: Analysis, scope: str) -> Table | None:
+    """The best confidence, the length and the best spectral detector: a row a model and label.
+
+    Args:
+        analysis: of the run.
+        scope: of SCOPES.
+    """
+    lines: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in records(analysis, "best_detectors"):
-        lines.setdefault((row["model"], row["scope"], row["label"]), {})[row["kind"]] = row
+        if row["scope"] == scope:
+            lines.setdefault((row["model"], row["label"]), {})[row["kind"]] = row
     if not lines:
         return None
-    rows, emphasised = [], set()
-    for (model, scope, label), kinds in lines.items():
-        if scope == "stressed":
-            emphasised.add(len(rows))
+    rows = []
+    for (model, label), kinds in lines.items():
         # A spectral detector may lack some of the rows: the counts are of what has the most.
         most = max(kinds.values(), key=lambda one: one.get("positives", 0) + one.get("negatives", 0))
         counts = f"{most['positives']} / {most['negatives']}" if "positives" in most else NOTHING
-        rows.append([model, SCOPE_TITLES[scope], LABEL_TITLES[label], counts, str(most["clips"])])
+        rows.append([model, LABEL_TITLES[label], counts, str(most["clips"])])
         for kind in KINDS:
             one = kinds.get(kind)
-            rows[-1] += (
-                [NOTHING, NOTHING] if one is None else [name_of(one, short=True), auroc(one) + _fewer(one, most)]
-            )
+            named = [] if kind in _ALONE else [NOTHING if one is None else name_of(one, short=True)]
+            rows[-1] += [*named, NOTHING if one is None else auroc(one) + _fewer(one, most)]
+    heads = [[_ALONE[kind]] if kind in _ALONE else [f"best {kind}", "AUROC"] for kind in KINDS]
     return Table(
-        "The baseline to beat: of each kind the detector that did best on one half of the clips, with its AUROC on the "
-        "other half (95 % interval of Obuchowski 1997, clips as clusters). “With / without”: tested transcripts that "
-        "have the label or not. Length stands beside, for a rank is bounded by the number of tokens: a spectral "
-        "number that does no better than that count tells no more than it. “Of n”: fewer transcripts have that number.",
-        [
-            "model", "among", "label", "with / without", "clips", "confidence", "AUROC", "length", "AUROC",
-            "spectral", "AUROC",
-        ],
+        f"The baseline to beat, {SCOPE_TITLES[scope]}. {_EXPLAINED}",
+        ["model", "label", "with / without", "clips", *(name for head in heads for name in head)],
         rows,
-        [False] * 3 + [True] * 2 + [False, True] * 3,
-        frozenset(emphasised),
-    )  # fmt: skip
+        [False] * 2 + [True] * 2 + [place == len(head) - 1 for head in heads for place in range(len(head))],
+    )
 
 
 def every(part: pd.DataFrame) -> Table:

@@ -13,6 +13,7 @@ from bridge.comparison.compare import PINNED_LOG_CHANGE, PREDICTOR_TITLES, PREDI
 from bridge.comparison.conditions import CLEAN, conditions_of
 from bridge.comparison.labelling import STRESSED
 from bridge.comparison.statistics import bootstrap_mean
+from bridge.reporting.condition_wording import defaults, named, numbered
 from bridge.reporting.hypothesis_tables import verdict
 from bridge.reporting.label_tables import TITLES, cells, records
 from bridge.reporting.wording import with_interval
@@ -50,7 +51,7 @@ def _measured(analysis: Analysis) -> str:
     )
     return (
         f"{len(run.models)} model{'s' if len(run.models) > 1 else ''} on {run.clips['clip'].nunique()} clips under "
-        f"{', '.join(conditions_of(run.clips))}: "
+        f"{named(run.clips['condition'])}: "
         f"{jacobians}. {kind}"
     )
 
@@ -62,7 +63,7 @@ def _listening(analysis: Analysis) -> str:
             pieces.append(f"{model}: no reference transcripts")
             continue
         known = rows[rows["wer"].notna()]
-        rates = ", ".join(f"{row.condition} {row.wer:.2f}" for row in known.itertuples())
+        rates = numbered(dict(zip(known["condition"].astype(str), known["wer"].astype(float), strict=True)))
         deaf = rows[(rows["condition"] == CLEAN) & (rows["wer"] > FAILED_WER)]
         remark = " (it does not transcribe these clips even when they are clean)" if len(deaf) else ""
         pieces.append(f"{model}: WER {rates}{remark}")
@@ -72,12 +73,12 @@ def _listening(analysis: Analysis) -> str:
 def _failures(analysis: Analysis) -> str:
     """Of what the paper's filter keeps of the stressed transcripts, how much each label holds for."""
     pieces = []
-    for (model, condition), named in cells(records(analysis, "composition")).items():
-        kept = max((int(one["n"]) + int(one["unknown"]) for one in named.values()), default=0)
+    for (model, condition), labels in cells(records(analysis, "composition")).items():
+        kept = max((int(one["n"]) + int(one["unknown"]) for one in labels.values()), default=0)
         if condition != STRESSED or not kept:
             continue
-        shares = sorted((-float(one["share"]), name) for name, one in named.items() if one["count"])
-        said = ", ".join(f"{TITLES[name]} {-share:.0%}" for share, name in shares)
+        shares = sorted((-float(one["share"]), name) for name, one in labels.items() if one["count"])
+        said = ", ".join(f"“{TITLES[name]}” {-share:.0%}" for share, name in shares)
         pieces.append(
             f"{model}: of {kept} stressed transcripts with WER above {FAILED_WER:g}, {said or 'none labelled'}"
         )
@@ -160,7 +161,7 @@ def _parts(analysis: Analysis) -> str:
 
 def _growth_by_condition(rows: pd.DataFrame, seed: int) -> str:
     parts = []
-    for condition in conditions_of(rows):
+    for condition in defaults(conditions_of(rows)):
         chosen = rows[rows["condition"] == condition]
         g = bootstrap_mean(chosen["growth"], list(chosen["clip"]), seed=seed)
         parts.append(f"{condition} {with_interval(g.effect, g.low, g.high, 2)}")

@@ -26,7 +26,7 @@ from bridge.reporting import (
 from bridge.reporting.drawing import draw
 from bridge.reporting.figures.drawing import Shown
 from bridge.reporting.results import quarantine_counts, strict, write_results
-from bridge.reporting.wording import capped, number, symbols, with_interval
+from bridge.reporting.wording import capped, header_width, number, symbols, with_interval
 from observables.thresholds import FAILED_WER
 
 _SECTIONS = ("phase", "depth", "hypotheses", "regimes", "wer", "failures", "detectors", "paper")
@@ -69,6 +69,7 @@ def render(analysis: Analysis, results: dict[str, Any], shown: dict[str, list[Sh
         lstrip_blocks=True,
     )
     environment.filters["symbols"] = symbols
+    environment.filters["header_width"] = header_width
     run = analysis.tables
     told = _told(analysis)
     whole, cut = (tables.failures(run.clips, truncated=truncated) for truncated in (False, True))

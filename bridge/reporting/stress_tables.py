@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from bridge.comparison.achieved import achieved_values, stressed_samples
+from bridge.comparison.achieved import LEVEL_CHANGE, achieved_values, stressed_samples
 from bridge.comparison.analysis import Analysis
 from bridge.reporting.wording import NOTHING, Table, percent
+from empirical.recognition.labels import leaves_no_speech
 
 QUANTITIES = {
     "snr_db": "SNR (dB)",
@@ -24,11 +25,16 @@ QUANTITIES = {
 """What the quantities of `achieved` are called; others by their own name."""
 
 
+_SCALED = "Scaled by: the factor that kept a sample within full scale. "
+
+
 def stressed(analysis: Analysis) -> Table:
     """Condition by condition: samples, seconds, what was achieved, and how many were cut at the window."""
     clips = analysis.tables.clips
     values = achieved_values(clips)
     models = clips["model"].nunique()
+    factors = values[values["quantity"] == "scale"]
+    scaled = bool(((factors["least"] != 1.0) | (factors["most"] != 1.0)).any())
     rows = []
     for row in stressed_samples(clips).to_dict("records"):
         own = values[values["condition"] == row["condition"]]
@@ -41,21 +47,25 @@ def stressed(analysis: Analysis) -> Table:
                 str(row["samples"]),
                 _range(row["seconds_median"], row["seconds_least"], row["seconds_most"]),
                 _level(own),
-                "; ".join(_said(one) for one in own.to_dict("records") if not _told_apart(one)) or NOTHING,
+                _told(own, row["condition"]),
+                *([_range(*_ends(own, "scale"))] if scaled else []),
                 cut,
                 *([NOTHING if math.isnan(row["windows"]) else str(int(row["windows"]))] if "windows" in clips else []),
                 *([str(int(row["short_pool"]))] if "stress_notes" in clips else []),
             ]
         )
     headers = [
-        "condition", "samples", "seconds", "level (dBFS)", "achieved, median (range)", "cut at the window",
+        "condition", "samples", "seconds", "level (dBFS)", "achieved, median (range)",
+        *(["scaled by"] if scaled else []),
+        "cut at the window",
         *(["most windows"] if "windows" in clips else []),
         *(["pool too small"] if "stress_notes" in clips else []),
     ]  # fmt: skip
     differ = " (of the model that cuts fewest to the one that cuts most)" if models > 1 else ""
     return Table(
         "What was done to the audio, as measured on the samples themselves; a sample that several models heard counts "
-        f"once. Cut: longer than the model's window{differ}; such samples are counted apart wherever failures are.",
+        f"once. {_SCALED if scaled else ''}Cut: longer than the model's window{differ}; such samples are counted apart "
+        "wherever failures are.",
         headers,
         rows,
         [False, True, True, True, False] + [True] * (len(headers) - 5),
@@ -63,21 +73,39 @@ def stressed(analysis: Analysis) -> Table:
 
 
 def _level(own: pd.DataFrame) -> str:
-    found = own[own["quantity"] == "level_dbfs"]
-    return NOTHING if found.empty else _range(*found[["median", "least", "most"]].iloc[0])
+    if NOTHING == (level := _range(*_ends(own, "level_dbfs"))) != _range(*_ends(own, "source_level_dbfs")):
+        return "−∞"  # samples of a known level became zeros, whose level is no number
+    return level
 
 
-def _told_apart(one: dict[str, Any]) -> bool:
-    """Whether a quantity has a column of its own, is of the source, or changed nothing."""
+def _ends(own: pd.DataFrame, quantity: str) -> tuple[Any, Any, Any]:
+    """Median, least and most of a quantity of one condition; three times None without it."""
+    found = own.loc[own["quantity"] == quantity, ["median", "least", "most"]]
+    return (None, None, None) if found.empty else tuple(found.iloc[0])
+
+
+def _told(own: pd.DataFrame, condition: str) -> str:
+    """What a stress achieved: its own quantities, or what stands in place of the utterance."""
+    said = [_said(one) for one in own.to_dict("records") if not _told_apart(one)]
+    if leaves_no_speech(condition):
+        change = _range(*_ends(own, LEVEL_CHANGE))
+        if change != NOTHING:
+            said.insert(0, f"no speech left; level against the utterance (dB) {change}")
+        else:
+            said.insert(0, "no speech left" + ("; digital zeros" if _level(own) == "−∞" else ""))
+    return "; ".join(said) or NOTHING
+
+
+def _told_apart(one: dict[Any, Any]) -> bool:
+    """Whether a quantity has a column of its own, or is of the source."""
     name = str(one["quantity"]).rpartition(".")[2]
-    unscaled = name == "scale" and one["least"] == one["most"] == 1.0
-    return unscaled or name in ("duration_s", "level_dbfs") or name.startswith("source_")
+    return name in ("duration_s", "level_dbfs", LEVEL_CHANGE, "scale") or name.startswith("source_")
 
 
-def _said(one: dict[str, Any]) -> str:
+def _said(one: dict[Any, Any]) -> str:
     part, _, name = str(one["quantity"]).rpartition(".")
     name, _, place = name.rpartition("_") if name[-1:].isdigit() else (name, "", "")
-    title = QUANTITIES.get(name, "scaled by" if name == "scale" else name.replace("_", " "))
+    title = QUANTITIES.get(name, name.replace("_", " "))
     title += f", part {place}" if place else ""  # the same quantity of a later part of a composition
     return f"{part + ': ' if part else ''}{title} {_range(one['median'], one['least'], one['most'])}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -45,6 +46,15 @@ def capped(table: Table, most: int, where: str) -> Table:
         rows=[table.rows[index] for index in chosen],
         emphasised=frozenset(place for place, index in enumerate(chosen) if index in table.emphasised),
     )
+
+
+def header_width(text: str, lines: int = 3) -> int:
+    """Letters a column's head needs so that its words stand in so many lines at most, whatever the cells below."""
+    words = text.split()
+    for width in range(max(map(len, words), default=0), len(text) + 1):
+        if len(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)) <= lines:
+            return width + 1  # bold letters are wider than the figure that `ch` measures
+    return len(text)
 
 
 def number(value: Any, digits: int = 3, *, signed: bool = False) -> str:

@@ -6,6 +6,7 @@ import sys
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -16,7 +17,7 @@ from bridge.ledger.activation_claims import final_points
 from bridge.reporting import figures
 from bridge.reporting.figures import style
 from bridge.reporting.figures.phase import _extended, measured_points
-from tests.helpers.records import run_tables, sweep_dataset
+from tests.helpers.records import clip_row, run_tables, sweep_dataset
 
 MODEL = "organism-a"
 
@@ -68,6 +69,32 @@ def test_figures_say_how_many_clips(run, name):
     words = " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
     words += " ".join(label.get_text() for axes in figure.axes for label in axes.get_xticklabels())
     assert "n = " in words or name == "phase"
+
+
+def test_far_error_rates_are_counted_at_the_edge_and_crush_nothing(run):
+    """Two loops among two hundred clips end the axis at 2; without it all are shown."""
+    wer = np.tile([0.0, 0.25, 0.5, 1.0], 50)
+    clips = pd.DataFrame.from_records(
+        [clip_row(MODEL, f"c{i}", "noise", wer=rate, truncated=i == 0) for i, rate in enumerate(wer)]
+    )
+
+    def drawn(rates):
+        rows = clips.assign(wer=rates)
+        return figures.error_rates(wer_table(rows, seed=0), rows).axes[0]
+
+    plain = drawn(wer)
+    assert plain.get_ylim()[1] < 1.2 and not plain.texts
+    far = wer.copy()
+    far[[0, 3]] = 10.0, 7.0
+    cut = drawn(far)
+    assert cut.get_ylim()[1] == 2.0
+    assert [text.get_text() for text in cut.texts] == ["2 of 200 above 2, at the upper edge: up to 10"]
+    heights = [np.asarray(line.get_ydata(), dtype=float) for line in cut.lines]
+    assert sum(int((line == 2.0).sum()) for line in heights) == 2  # one hollow, of cut audio, and one filled
+    assert max(float(line.max()) for line in heights if line.size) == 2.0
+    often = wer.copy()
+    often[:20] = 6.0  # a tenth of the clips: these are no exceptions
+    assert drawn(often).get_ylim()[1] > 6.0
 
 
 def test_saved_files_are_the_same_for_the_same_records(run, tmp_path):

@@ -92,11 +92,15 @@ def test_rules_calibration_and_agreement_are_folded_away(analysis: Analysis) -> 
 
 
 def test_the_baseline_names_the_best_and_marks_what_is_circular(analysis: Analysis) -> None:
-    (best,) = detector_tables.shown(analysis)
-    found = {tuple(row[1:3]): row for row in best.rows}
-    row = found["all conditions", "WER > 0.5"]
-    assert row[3:6] == ["18 / 6", "6", "low log-probability"] and row[6].startswith("1.00 [")
-    assert all("log-probability" not in one[5] for key, one in found.items() if key[1] == "fluent, unrelated")
+    overall, stressed = detector_tables.shown(analysis)
+    assert "all conditions" in overall.caption and "stressed only" in stressed.caption
+    assert cell(overall, "with / without", "toy", "WER > 0.5") == "18 / 6"
+    assert cell(overall, "clips", "toy", "WER > 0.5") == "6"
+    assert cell(overall, "best confidence", "toy", "WER > 0.5") == "low log-probability"
+    assert cell(overall, "AUROC", "toy", "WER > 0.5").startswith("1.00 [")
+    for one in (overall, stressed):
+        assert all(len(row) == len(one.headers) == len(one.numeric) for row in one.rows)
+        assert "log-probability" not in cell(one, "best confidence", "toy", "fluent, unrelated")
     (_, every), *_ = detector_tables.folded(analysis)
     heads = list(every.headers)
     log_prob = next(row for row in every.rows if row[0] == "low log-probability")
@@ -130,6 +134,7 @@ def test_figures_say_the_numbers_and_nothing_overlaps(analysis: Analysis, narrow
     marks = {(round(float(y)), float(x)) for line in places for x, y in line}
     assert (ticks.index("low log-probability"), 1.0) in marks
     assert any(text.get_text() == "circular" for text in titled[3].texts)
+    assert any(text.get_text() == "36 of 48 have it" for text in titled[0].texts)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from bridge.comparison.conditions import in_order
 from bridge.comparison.identity import identify
 from bridge.comparison.records import RunTables, load_run
 from bridge.errors import ConfigError
-from bridge.reporting import bookkeeping_tables, stress_tables
+from bridge.reporting import bookkeeping_tables, condition_wording, stress_tables
 from bridge.reporting.report import render, write_report
 from bridge.reporting.results import results
-from bridge.reporting.wording import Table, capped
+from bridge.reporting.wording import Table, capped, header_width
 from tests.helpers.records import clip_row, layer_rows, null_rows, run_tables, write_run
 
 CONDITIONS = ("clean", "noise:snr_db=10", "reverberation+noise:snr_db=5", "silence")
@@ -125,6 +126,51 @@ def test_the_stress_table_says_what_was_achieved(heard):
     assert list(cells) == in_order(CONDITIONS) and set(cells) == set(CONDITIONS)
     assert all(len(row) == len(table.headers) == len(table.numeric) for row in table.rows)
     assert cells["clean"][1] == "5" and cells["clean"][2] == "2"
+
+
+def test_without_speech_the_table_says_what_stands_in_its_place(heard):
+    """Zeros have no level in decibels, and noise as loud as the utterance none of an SNR."""
+    analysis = analyse(heard)
+    levels = {"clean": -20.0, "silence": None, "non_speech": -20.0, "noise": -17.0}
+    rows = [
+        clip_row(MODEL, f"c{i}", condition, wer=0.0)
+        | {"achieved": json.dumps({"source_level_dbfs": -20.0, "level_dbfs": level, "scale": 1.0 - 0.1 * i})}
+        for condition, level in levels.items()
+        for i in range(3)
+    ]
+    one = replace(analysis, tables=replace(analysis.tables, clips=pd.DataFrame.from_records(rows)))
+    table = stress_tables.stressed(one)
+    cells = {row[0]: dict(zip(table.headers, row, strict=True)) for row in table.rows}
+    told = "achieved, median (range)"
+    assert (cells["silence"]["level (dBFS)"], cells["silence"][told]) == ("−∞", "no speech left; digital zeros")
+    assert cells["non_speech"][told] == "no speech left; level against the utterance (dB) 0"
+    assert cells["noise"]["level (dBFS)"] == "−17" and cells["noise"][told] == cells["clean"][told] == "–"
+    assert cells["noise"]["scaled by"] == "0.9 (0.8 to 1)"
+    changes = achieved_values(one.tables.clips).query("quantity == 'level_change_db'").set_index("condition")["median"]
+    assert dict(changes) == {"clean": 0.0, "non_speech": 0.0, "noise": 3.0}
+
+
+def test_a_sentence_names_a_ladder_once_with_its_range():
+    names = [*(f"noise:snr_db={value}" for value in (-10, 5, 20)), "noise", "clean", "mix", "stretch:rate=2", "stretch"]
+    assert condition_wording.named(names) == "clean, stretch:rate=2, stretch, mix, noise (snr_db −10 to 20, 4 steps)"
+    assert condition_wording.defaults(names) == ["clean", "stretch:rate=2", "stretch", "mix", "noise"]
+    rates = dict.fromkeys(names, 0.25) | {"noise:snr_db=-10": 0.9, "noise:snr_db=20": 0.01}
+    said = condition_wording.numbered(rates)
+    assert said.endswith("mix 0.25, noise 0.25 (0.90 at snr_db=−10, 0.01 at 20)")
+    between = condition_wording.numbered(rates | {"noise:snr_db=5": 1.5})
+    assert between.endswith("noise 0.25 (0.90 at snr_db=−10, 1.50 at 5, 0.01 at 20)")
+    del rates["noise"]
+    assert condition_wording.numbered(rates).endswith("noise (0.90 at snr_db=−10, 0.01 at 20)")
+    many = [f"mix:speakers={count}+{other}" for count in (3, 4) for other in ("clipping", "reverberation", "silence")]
+    many += [f"noise:kind={kind}+{other}" for kind in ("pink", "babble") for other in ("clipping", "stretch", "mix")]
+    assert condition_wording.named(many).endswith(" and 2 more")
+
+
+def test_heads_of_columns_take_three_lines_at_most():
+    text = "clean spectra that are power laws"
+    width = header_width(text)
+    assert len(textwrap.wrap(text, width)) <= 3 < len(textwrap.wrap(text, width - 2))
+    assert header_width("clips") == 6
 
 
 def test_lists_of_every_clip_are_capped_with_their_count(heard):

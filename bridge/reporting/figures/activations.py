@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETUP
 
 from bridge.comparison.conditions import CLEAN, conditions_of, in_order
 from bridge.comparison.pooled import TOGETHER, Pooled
@@ -203,14 +205,17 @@ def tail_ratios(pooled: Pooled, model: str, *, narrow: bool = False) -> Figure:
 
 
 def error_rates(wer: pd.DataFrame, clips: pd.DataFrame, *, narrow: bool = False) -> Figure:
-    """WER by condition: every clip, the mean with its 95 % interval, truncated clips hollow."""
+    """WER by condition: every clip, the mean with its 95 % interval, truncated clips hollow.
+
+    A loop can make a WER of 10 and more: where some lie far above the others, the axis is cut and a note counts them.
+    """
     wer = wer[wer["n"] > 0]  # without speech there is no reference to err against
     models = list(dict.fromkeys(wer["model"]))
     if not models:
         return style.nothing("No clip has a reference transcript.", narrow=narrow)
     most = max(int((wer["model"] == model).sum()) for model in models)
     columns = 3 if most <= _FEW else 2 if most <= 6 else 1
-    letters = int((3.4 if narrow else 10.0 / min(columns, len(models)) - 0.8) / most / 0.075)
+    letters = int((3.4 if narrow else 10.0 / min(columns, len(models)) - 0.8) / most / 0.068)
     upright = letters < 9  # no room beside each other: from below to above
     longest = max(len(str(name)) for name in wer["condition"]) + 9
     below = 0.068 * longest - 0.25 if upright else 0.0
@@ -218,39 +223,66 @@ def error_rates(wer: pd.DataFrame, clips: pd.DataFrame, *, narrow: bool = False)
     for one, model in zip(axes, models, strict=True):
         rows = clips[(clips["model"] == model) & clips["wer"].notna()]
         names = conditions_of(wer[wer["model"] == model])
+        top = _cut(rows["wer"], wer.loc[wer["model"] == model, ["wer", "high"]].max(axis=None))
         for place, condition in enumerate(names):
             part = rows[rows["condition"] == condition].sort_values("clip")
             row = wer[(wer["model"] == model) & (wer["condition"] == condition)].iloc[0]
-            _errors(one, part, row, condition, place, crowded=style.crowded(len(clips)))
+            _errors(one, part, row, condition, place, top=top, crowded=style.crowded(len(clips)))
         one.axhline(0.5, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         counts = rows["condition"].value_counts()
         counted = [(name, f"n = {int(counts.get(name, 0))}") for name in names]
         ticks = [f"{name}, {n}" if upright else f"{style.broken(name, letters)}\n{n}" for name, n in counted]
         one.set_xticks(range(len(names)), ticks, rotation=90 if upright else 0)
         style.label(one, model, "", "word error rate")
+        if top is not None:
+            one.set_ylim(-0.04 * top, top)
+            above = rows.loc[rows["wer"] > top, "wer"]
+            said = f"{len(above)} of {len(rows)} above {top:g}, at the upper edge: up to {above.max():.3g}"
+            style.note(one, said, x=0.01, y=0.92, ha="left", va="top")
     lines = max(label.get_text().count("\n") + 1 for one in axes for label in one.get_xticklabels())
     if upright or lines > 2:
         _make_room(figure, axes, below if upright else 0.13 * (lines - 2))
     return figure
 
 
-def _errors(axes: Axes, part: pd.DataFrame, row: pd.Series, condition: str, place: int, *, crowded: bool) -> None:
-    """One condition of one model: its clips, and the mean beside them."""
+def _cut(rates: pd.Series, mean: float) -> float | None:
+    """Where the axis of word error rates ends short of its greatest; None where all are shown.
+
+    Args:
+        rates: of every clip of a model.
+        mean: upper end of its greatest mean, which stays inside.
+
+    Returns:
+        2, or in halves above the 99 % quantile and the means if these lie higher; None where that would hardly
+        shorten the axis.
+    """
+    top = max(2.0, np.ceil(2 * 1.05 * max(rates.quantile(0.99), mean)) / 2) if len(rates) else np.inf
+    return float(top) if len(rates) and rates.max() > 1.25 * top else None
+
+
+def _errors(
+    axes: Axes, part: pd.DataFrame, row: pd.Series, condition: str, place: int, *, top: float | None, crowded: bool
+) -> None:
+    """One condition of one model: its clips, and the mean beside them; clips above `top` point up at the edge."""
     # Spread by rank, not at random: the same records draw the same figure.
     spread = (np.arange(len(part)) % 7 - 3) * 0.045
+    rates = part["wer"].to_numpy(dtype=np.float64)
+    beyond = rates > (np.inf if top is None else top)
     for truncated in (False, True):
         chosen = part["truncated"].astype(bool).to_numpy() == truncated
+        inside, outside = chosen & ~beyond, chosen & beyond
+        look: dict[str, Any] = {
+            "linestyle": "none",
+            "markeredgecolor": style.colour_of(condition),
+            "markerfacecolor": "none" if truncated else style.colour_of(condition),
+        }
+        marker = style.marker_of(condition)
         axes.plot(
-            place + spread[chosen],
-            part["wer"].to_numpy()[chosen],
-            linestyle="none",
-            marker=style.marker_of(condition),
-            markersize=3.5,
-            markeredgecolor=style.colour_of(condition),
-            markerfacecolor="none" if truncated else style.colour_of(condition),
-            alpha=0.45,
-            rasterized=crowded,
+            place + spread[inside], rates[inside], marker=marker, markersize=3.5, alpha=0.45, rasterized=crowded, **look
         )
+        if outside.any():
+            edge = np.full(int(outside.sum()), top)
+            axes.plot(place + spread[outside], edge, marker=CARETUP, markersize=7, clip_on=False, **look)
     ends = [[row["wer"] - row["low"]], [row["high"] - row["wer"]]]
     axes.errorbar(
         [place + 0.28],

@@ -21,6 +21,8 @@ from empirical.recognition.labels import LABELS
 
 _ROW, _LETTER = 0.19, 0.058
 """Height of a detector's row for each model up to three, and width of a letter of its name, in inches."""
+_LINE = 0.15
+"""Height of a model's line of counts, in inches."""
 
 
 def drawings(analysis: Analysis) -> list[Drawing]:
@@ -33,9 +35,10 @@ def drawings(analysis: Analysis) -> list[Drawing]:
             f"detectors-{scope}",
             f"How well each number tells a failure, {SCOPE_TITLES[scope]}",
             "A mark is the AUROC of one detector for one label with its 95 % interval over clips, on all clips (the "
-            "table above tests the best ones on clips they were not chosen on); hollow where too few clips have the "
+            "table below tests the best ones on clips they were not chosen on); hollow where too few clips have the "
             "label for an interval. On the line at 0.5 a number is blind; left of it it goes against the direction "
-            "fixed beforehand. Activations' numbers are means over layers; single layers are in the folded tables.",
+            "fixed beforehand. Activations' numbers are means over layers; single layers are in the folded tables. "
+            "Beneath each panel, model by model: transcripts that have the label, of how many that were asked.",
             partial(detector_forest, table, scope, analysis.tables.models),
         )
         for scope in SCOPES
@@ -64,7 +67,7 @@ def detector_forest(table: pd.DataFrame, scope: str, models: list[str], narrow: 
     across = 1 if narrow else min(len(labels), 4)
     down = math.ceil(len(labels) / across)
     high = len(rows) * _ROW * (0.75 + 0.25 * min(len(models), 4))
-    above, below = 0.3, 0.58
+    above, below = 0.3, 0.5 + _LINE * len(models)
     total = 0.3 + down * (above + high + below)
     figure = Figure(figsize=(width, total), facecolor="white")
     each = (width - left - 0.1) / across
@@ -77,9 +80,8 @@ def detector_forest(table: pd.DataFrame, scope: str, models: list[str], narrow: 
         own = part[part["label"] == label]
         _panel(axes, own, rows, models, label)
         axes.set_yticks(range(len(rows)), names if column == 0 else [""] * len(rows), fontsize=8, color=style.INK)
-        sizes = [most_rows(one) for name in models if len(one := own[own["model"] == name])]
-        counts = ", ".join(f"{holds}/{holds + not_so}" for holds, not_so in sizes)
-        style.label(axes, LABEL_TITLES[label], f"AUROC\nwith the label: {counts}", "")
+        _counts(axes, own, models, high)
+        style.label(axes, LABEL_TITLES[label], "AUROC", "")
     handles = [
         Line2D([], [], color=_colour(index), marker=_marker(index), linewidth=1.2, markersize=4, label=name)
         for index, name in enumerate(models)
@@ -95,6 +97,29 @@ def detector_forest(table: pd.DataFrame, scope: str, models: list[str], narrow: 
         borderaxespad=0.1,
     )
     return figure
+
+
+def _counts(axes: Axes, own: pd.DataFrame, models: list[str], high: float) -> None:
+    """Below the axis, a line a model behind its mark: how many transcripts have the label, of how many.
+
+    Args:
+        axes: the panel.
+        own: rows of its label.
+        models: in their order.
+        high: height of the panel in inches.
+    """
+    for index, model in enumerate(models):
+        rows = own[own["model"] == model]
+        holds, not_so = most_rows(rows) if len(rows) else (0, 0)
+        y = -(0.46 + _LINE * (index + 0.5)) / high
+        axes.plot(
+            [0.12], [y], marker=_marker(index), markersize=4, color=_colour(index), transform=axes.transAxes,
+            clip_on=False, linestyle="none",
+        )  # fmt: skip
+        axes.text(
+            0.17, y, f"{holds} of {holds + not_so} have it", transform=axes.transAxes, fontsize=7.5, color=style.INK,
+            va="center_baseline",
+        )  # fmt: skip
 
 
 def _panel(axes: Axes, own: pd.DataFrame, rows: list[tuple[str, str]], models: list[str], label: str) -> None:
