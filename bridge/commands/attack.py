@@ -208,7 +208,7 @@ def _verdict(result: AttackResult) -> str:
 
 def _write(result: AttackResult, outcome: dict[str, Any], out: Path) -> None:
     import theory
-    from bridge.running.store import write_json
+    from bridge.running.files import write_json
 
     try:
         theory.save_chain(result.found.chain, out / "chain.npz")

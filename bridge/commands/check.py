@@ -67,7 +67,7 @@ def check(
         raise RunInterruptedError(_how_to_resume(chosen, out)) from None
     lines = strict(found)
     if out is not None:
-        from bridge.running.store import write_json
+        from bridge.running.files import write_json
 
         if rows:
             _draw(rows, out)
@@ -137,7 +137,7 @@ def _runner(out: Path | None, advance: Callable[[int], Any], say: Callable[[str]
     """How conditions are run: with progress and, given a directory, kept there and read back by a later call."""
     from dataclasses import asdict
 
-    from bridge.running.store import write_json
+    from bridge.running.files import write_json
     from theory.claims.training import summary
     from theory.training.trajectory import train
 

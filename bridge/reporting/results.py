@@ -18,7 +18,7 @@ from bridge.comparison.regimes import THRESHOLDS
 from bridge.ledger import claims
 from bridge.reporting.headline import headline
 from bridge.reporting.hypothesis_tables import sentences
-from bridge.running.store import write_json
+from bridge.running.files import write_json
 
 SCHEMA_VERSION = 1
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bridge.running.config import RunConfig
+from bridge.running.files import read_provenance, write_table
 from bridge.running.inputs import Inputs, ModelInput
-from bridge.running.store import RunStore, read_provenance, write_table
+from bridge.running.store import RunStore
 from bridge.running.tasks import NullTask
 
 NULLS_FILE = "nulls.parquet"

@@ -32,9 +32,10 @@ from bridge.comparison.labelling import (
     label_shares,
 )
 from bridge.errors import ConfigError, OtherSettingsError, reason
+from bridge.running.files import read_provenance, write_json, write_table
 from bridge.running.label_rules import read_rules, write_rules
 from bridge.running.schema import CLIPS, to_table
-from bridge.running.store import RunStore, read_provenance, write_json, write_table
+from bridge.running.store import RunStore
 from empirical.recognition.labels import LABELS, MEASURES, Rules
 
 SCHEMA_VERSION = 2

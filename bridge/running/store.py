@@ -24,10 +24,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bridge.errors import OtherSettingsError, reason
-from bridge.running.files import TEMPORARY, check_settings, merge_tables, read_table, write_groups, write_json
-from bridge.running.files import read_provenance as read_provenance
-from bridge.running.files import write_lines as write_lines
-from bridge.running.files import write_table as write_table
+from bridge.running.files import (
+    TEMPORARY,
+    check_settings,
+    merge_tables,
+    read_table,
+    write_groups,
+    write_json,
+    write_table,
+)
 from bridge.running.provenance import file_sha256
 from bridge.running.schema import SCHEMAS, to_table
 

@@ -96,7 +96,7 @@ def test_the_bad_file_is_quarantined_and_the_report_counts_it(whole: Path) -> No
 
 
 def test_provenance_names_weights_audio_threads_and_versions(whole: Path) -> None:
-    from bridge.running.store import read_provenance
+    from bridge.running.files import read_provenance
 
     settings = json.loads((whole / "settings.json").read_text(encoding="utf-8"))
     part = next((whole / "parts").glob("first--sound-0--clean--position--*"))

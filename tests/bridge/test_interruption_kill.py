@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bridge.running.files import read_provenance
 from bridge.running.schema import TIMING_COLUMNS
-from bridge.running.store import read_provenance
 from tests.helpers.processes import alive
 
 CLIPS = [f"{voice}{number}" for voice in "abc" for number in range(8)]

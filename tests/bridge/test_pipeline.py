@@ -11,8 +11,8 @@ import pytest
 from bridge.errors import ExitCode, OtherSettingsError
 from bridge.running import pipeline
 from bridge.running.config import CONDITIONS, RunConfig, make_config
+from bridge.running.files import read_provenance
 from bridge.running.pipeline import make_plan
-from bridge.running.store import read_provenance
 from tests.helpers.fake_runs import ALL, CLIPS, SHARDS, TASKS, config_of, lines_of, run_fake, tables_of
 
 pytestmark = pytest.mark.usefixtures("without_models")

@@ -11,8 +11,8 @@ import pytest
 from bridge.errors import ConfigError, ModelError
 from bridge.running import pipeline
 from bridge.running.config import make_config
+from bridge.running.files import write_table
 from bridge.running.pool import Job, WorkerPool
-from bridge.running.store import write_table
 from tests.bridge.fake_jobs import inspect_model
 from tests.helpers.fake_runs import SHARDS, run_fake, tables_of
 

@@ -17,10 +17,11 @@ from bridge.commands.rescore import rescore as command
 from bridge.comparison.labelling import SCORES
 from bridge.comparison.records import load_run
 from bridge.errors import ConfigError, OtherSettingsError
+from bridge.running.files import read_provenance, write_table
 from bridge.running.label_rules import read_rules
 from bridge.running.rescoring import rescore, rescore_records
 from bridge.running.schema import to_table
-from bridge.running.store import RunStore, read_provenance, write_table
+from bridge.running.store import RunStore
 from empirical.recognition.labels import LABELS, MEASURES, Rules
 from empirical.recognition.phrases import phrase_list
 from empirical.recognition.words import Spellings

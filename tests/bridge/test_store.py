@@ -14,18 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bridge.errors import ExitCode, OtherSettingsError
+from bridge.running.files import read_provenance, write_json, write_table
 from bridge.running.schema import LAYERS, to_table
-from bridge.running.store import (
-    Part,
-    RunStore,
-    UnwritableError,
-    first_difference,
-    read_provenance,
-    settings_digest,
-    write_json,
-    write_part,
-    write_table,
-)
+from bridge.running.store import Part, RunStore, UnwritableError, first_difference, settings_digest, write_part
 
 SETTINGS = {"schema_version": 1, "models": [{"name": "a", "sha256": "00"}], "limit": None, "seed": 0}
 
