@@ -85,7 +85,8 @@ def paper_form(analysis: Analysis, component: str, length: str, *, k: int = 50, 
         rows.append([*cells, _power_law(row)])
     return Table(
         f"{component}, K = {k}, mean over layers, {_KEPT[kept]}; {_HOW[length]}. 95 % intervals of a bootstrap over "
-        f"clips; none below {MIN_CLUSTERS} clips, nor but of N_eff below {ROWS_A_MODE * k} tokens.{_published(k)}",
+        f"clips; none below {MIN_CLUSTERS} clips, nor, except of N_eff, below {ROWS_A_MODE * k} tokens. The prompt's "
+        f"tokens, which are the same in both, are among them.{_published(k)}",
         ["model", "stress", "clips", *(header for _, header, _ in _CHANGES), "clean spectra that are power laws"],
         rows,
         [False, False] + [True] * 5,
