@@ -10,6 +10,7 @@ from typing import Any
 from bridge.comparison.analysis import Analysis, analyse
 from bridge.comparison.records import RunTables
 from bridge.ledger import activation_claims, measured_claims, theory_claims
+from bridge.ledger.confidence_claim import confidence
 from bridge.ledger.settling import Reading, Test, settle
 
 __all__ = ["Reading", "Test", "claims"]
@@ -44,7 +45,7 @@ def claims(run: RunTables | Analysis | str | Path) -> list[dict[str, Any]]:
         activation_claims.disintegration(analysis),
         activation_claims.clusters(analysis),
         activation_claims.tail(analysis),
-        measured_claims.confidence(analysis),
+        confidence(analysis),
         measured_claims.alignment(analysis),
         measured_claims.jacobian(analysis),
         measured_claims.proxies(analysis),

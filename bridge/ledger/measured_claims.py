@@ -10,7 +10,6 @@ from bridge.comparison.analysis import Analysis
 from bridge.comparison.beside import LEVEL, random_directions
 from bridge.comparison.conditions import CLEAN
 from bridge.ledger.activation_claims import final_points
-from bridge.ledger.confidence_claim import confidence as confidence
 from bridge.ledger.settling import Reading, Test
 from theory.claims.training import LEAST_ALIGNMENT_GAIN
 from theory.regimes.thresholds import PAPER_ALIGNMENT

@@ -17,7 +17,7 @@ from bridge.comparison.records import RunTables
 from bridge.comparison.statistics import Interval
 from bridge.ledger import claims
 from bridge.ledger.activation_claims import centre_silhouette, disintegration, rank_loss
-from bridge.ledger.measured_claims import confidence
+from bridge.ledger.confidence_claim import confidence
 from bridge.ledger.settling import Reading, Test, settle
 from bridge.reporting.results import strict
 from tests.helpers.records import layer_rows, run_tables
