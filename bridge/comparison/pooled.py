@@ -58,8 +58,8 @@ class Pooled:
 
     Attributes:
         layers: one row a model x component x layer x stress x kept x length x k: proxies clean and stressed, their
-            changes with intervals (none of few clips, nor of K_f, alpha and tail from few tokens:
-            `pooled_spectra.ROWS_A_MODE`), numbers of clips and tokens, reason. `d_tail_log` is the mean of
+            changes with intervals (none of few clips, and of K_f, alpha and tail of fewer than K needs:
+            `pooled_spectra.tells`), numbers of clips and tokens, reason. `d_tail_log` is the mean of
             ln lambda_i(stressed) / lambda_i(clean) over the modes the slope is fitted on.
         summary: the same changes averaged over layers, one row a model x component x stress x kept x length x k;
             stress "all" averages over stresses too, over those that `conditions.judged` names.
@@ -230,7 +230,7 @@ class _Found:
             self._proxies(key | {"k": k}, counts, clean, stressed, k)
         if length == "matched":
             both = None
-            enough = len(contrast.pairs) >= MIN_CLUSTERS and tells("tail_log", max(MODES), min(clean.n, stressed.n))
+            enough = tells("tail_log", max(MODES), min(clean.n, stressed.n), len(contrast.pairs))
             if clean.drawn is not None and stressed.drawn is not None and enough:
                 both = clean.drawn, stressed.drawn
             tail = tail_ratio_with_ends((clean.eigenvalues, stressed.eigenvalues), both, max(MODES))
@@ -254,7 +254,7 @@ class _Found:
             moved["tail_log"] = tail_log(clean.drawn, stressed.drawn, k, width=width)  # type: ignore[arg-type]
         for name in PROXIES:
             record[f"d_{name}"] = float(change[name])
-            enough = counts["n_clips"] >= MIN_CLUSTERS and tells(name, k, min(clean.n, stressed.n))
+            enough = counts["n_clips"] >= MIN_CLUSTERS and tells(name, k, min(clean.n, stressed.n), counts["n_clips"])
             low, high = interval(float(change[name]), moved[name] if enough else np.empty(0))
             record[f"d_{name}_low"], record[f"d_{name}_high"] = low, high
         record["resamples"] = len(moved["alpha"])
@@ -307,8 +307,9 @@ class _Found:
             effect = float(np.mean([part[name][0] for part in parts]))
             sizes = {len(part[name][1]) for part in parts}
             draws = np.empty(0)
-            enough = all(tells(name, row["k"], min(row["n_tokens_clean"], row["n_tokens_stressed"])) for row in rows)
-            if len(sizes) == 1 and record["n_clips"] >= MIN_CLUSTERS and enough:
+            tokens = min(record["n_tokens_clean"], record["n_tokens_stressed"])
+            enough = record["n_clips"] >= MIN_CLUSTERS and tells(name, rows[0]["k"], tokens, record["n_clips"])
+            if len(sizes) == 1 and enough:
                 draws = np.mean([part[name][1] for part in parts], axis=0)
             record[f"d_{name}"] = effect
             record[f"d_{name}_low"], record[f"d_{name}_high"] = interval(effect, draws)

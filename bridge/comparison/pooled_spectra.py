@@ -15,10 +15,20 @@ ALPHA_RANGE = {50: (10, 50), 10: (1, 10)}
 PROXIES = ("n_eff_pct", "log10_kf", "alpha", "tail_log")
 
 ROWS_A_MODE = 10
-"""Rows for each mode, below which K_f, alpha and the tail get no interval. They hang on the smallest of K eigenvalues,
-which few rows make too small, and by how much no resample of the same rows says. Of subsets of 240 clips of an organism
-(11 tokens, d = 96 and 128, K = 50) intervals of 95 % held the value of all in 15-60 % at 1.3 rows a mode, 40-80 % at
-2.5, 60-90 % at 5, 80-95 % at 9 and 90-100 % at 18; those of N_eff in 88-100 % throughout."""
+CLIPS_A_MODE = 2
+"""Rows and clips for each mode, below which K_f, alpha and the tail get no interval. They hang on the smallest of K
+eigenvalues, which few clips make too small, and by how much no resample of the same clips says. At K = 50 intervals of
+95 % held the value of many clips so often (drawn of 240 clips of an organism, 11 tokens each, d = 96 and 128; of 137 of
+a random tiny that repeats itself, 132 tokens each, d = 384), those of N_eff in 82-100 % throughout:
+
+| clips | organisms: rows | K_f, tail | random tiny: rows | K_f, tail |
+|---|---|---|---|---|
+| 6 | 65 | 15-60 % | 792 | 0 |
+| 12 | 130 | 40-75 % | 1584 | 0 |
+| 24 | 260 | 60-95 % | 3168 | 15-40 % |
+| 40, 48 | 440 | 80-97 % | 6336 | 40-60 % |
+| 80 | 880 | 75-100 % | | |
+"""
 
 Spectra = NDArray[np.float64]
 """(r, d): each row the descending eigenvalues of one draw."""
@@ -114,9 +124,9 @@ def tail_ratio_with_ends(
     return np.exp(ratio).tolist(), np.exp(low).tolist(), np.exp(high).tolist()
 
 
-def tells(proxy: str, k: int, rows: int) -> bool:
-    """Whether pooled rows, of the side that has fewer, are enough for an interval of a change."""
-    return proxy == "n_eff_pct" or rows >= ROWS_A_MODE * k
+def tells(proxy: str, k: int, rows: int, clips: int) -> bool:
+    """Whether pooled rows, of the side that has fewer, and clips are enough for an interval of a change."""
+    return proxy == "n_eff_pct" or (rows >= ROWS_A_MODE * k and clips >= CLIPS_A_MODE * k)
 
 
 def interval(effect: float, draws: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:

@@ -97,8 +97,8 @@ class ResampledSpectrum:
     decomposition serves every resample, at any width. Re-pooling the whole covariance instead repeats clips, so that it
     has fewer distinct rows than the data; its small eigenvalues, and K_f with them, then scatter two to three times as
     widely as those of fresh data (d = 96, 24 clips of 10-14 tokens), where this is right to about a fifth
-    (tests/bridge/test_pooled.py). From few rows a mode it is far too narrow for the smallest of K eigenvalues
-    (`pooled_spectra.ROWS_A_MODE`).
+    (tests/bridge/test_pooled.py). From few clips a mode it is far too narrow for the smallest of K eigenvalues
+    (`pooled_spectra.CLIPS_A_MODE`).
 
     Args:
         sums: the pooled covariance.

@@ -10,7 +10,7 @@ from bridge.comparison import statistics
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.conditions import judged
 from bridge.comparison.pooled import ALL_STRESSES, TOGETHER
-from bridge.comparison.pooled_spectra import ROWS_A_MODE, tells
+from bridge.comparison.pooled_spectra import CLIPS_A_MODE, ROWS_A_MODE
 from bridge.comparison.statistics import Direction, Interval
 from bridge.ledger.settling import Reading, Test
 
@@ -22,7 +22,9 @@ LEAST_LOG10_KF = 1.0
 LEAST_SILHOUETTE = 0.5
 LEAST_TAIL_GAIN = float(np.log(1.01))
 
-_FROM = f"K_f, alpha and the tail have an interval from {ROWS_A_MODE * 50} pooled tokens on."
+_FROM = (
+    f"K_f, alpha and the tail have an interval from {CLIPS_A_MODE * 50} clips and {ROWS_A_MODE * 50} pooled tokens on."
+)
 
 
 def rank_loss(analysis: Analysis) -> Test:
@@ -156,8 +158,9 @@ def _interval(row: pd.Series, proxy: str) -> Interval:
     n = int(row["n_clips"])
     code = "ok" if np.isfinite(low) else str(row["reason"])
     if code == "ok" and not np.isfinite(low):
-        tokens = min(row["n_tokens_clean"], row["n_tokens_stressed"])
-        code = "too_few_clips" if tells(proxy, int(row["k"]), int(tokens)) else "too_few_tokens"
+        few = proxy != "n_eff_pct" and n >= CLIPS_A_MODE * row["k"]
+        few &= min(row["n_tokens_clean"], row["n_tokens_stressed"]) < ROWS_A_MODE * row["k"]
+        code = "too_few_tokens" if few else "too_few_clips"
     if n < statistics.MIN_CLUSTERS:
         low = high = float("nan")
         code = "too_few_clusters"

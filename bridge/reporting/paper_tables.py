@@ -11,7 +11,7 @@ from bridge.comparison import tables
 from bridge.comparison.analysis import Analysis
 from bridge.comparison.conditions import judged
 from bridge.comparison.pooled import ALL_STRESSES, TOGETHER
-from bridge.comparison.pooled_spectra import ROWS_A_MODE
+from bridge.comparison.pooled_spectra import CLIPS_A_MODE, ROWS_A_MODE
 from bridge.comparison.severity import severity_table
 from bridge.comparison.statistics import MIN_CLUSTERS
 from bridge.reporting.wording import NOTHING, Table, fixed, fixed_interval, number, percent
@@ -85,8 +85,8 @@ def paper_form(analysis: Analysis, component: str, length: str, *, k: int = 50, 
         rows.append([*cells, _power_law(row)])
     return Table(
         f"{component}, K = {k}, mean over layers, {_KEPT[kept]}; {_HOW[length]}. 95 % intervals of a bootstrap over "
-        f"clips; none below {MIN_CLUSTERS} clips, nor, except of N_eff, below {ROWS_A_MODE * k} tokens. The prompt's "
-        f"tokens, which are the same in both, are among them.{_published(k)}",
+        f"clips; none below {MIN_CLUSTERS} clips, nor, except of N_eff, below {CLIPS_A_MODE * k} clips or "
+        f"{ROWS_A_MODE * k} tokens. The prompt's tokens, which are the same in both, are among them.{_published(k)}",
         ["model", "stress", "clips", *(header for _, header, _ in _CHANGES), "clean spectra that are power laws"],
         rows,
         [False, False] + [True] * 5,

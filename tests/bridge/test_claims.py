@@ -211,11 +211,11 @@ def test_one_model_can_refute_a_claim_about_two_but_not_carry_it(low, high, expe
     assert "small too, not measured" in line["why"]
 
 
-def test_few_tokens_leave_what_hangs_on_small_eigenvalues_unresolved(analysis):
+def test_few_clips_leave_what_hangs_on_small_eigenvalues_unresolved(analysis):
     counted = replace(analysis.identities["organism-a"], family="small", paper_family="small")
     judged = replace(analysis, identities={**analysis.identities, "organism-a": counted})
     rows = judged.pooled.summary
-    assert (rows["n_tokens_stressed"] < pooled_spectra.ROWS_A_MODE * 50).all()
+    assert (rows["n_clips"] < pooled_spectra.CLIPS_A_MODE * 50).all()
     line = settle(disintegration(judged), "spi claims --json DIR")
     assert line["verdict"] == "unresolved"
-    assert "too_few_tokens" in line["why"]
+    assert "too_few_clips" in line["why"]

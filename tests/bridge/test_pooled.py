@@ -143,7 +143,7 @@ def test_matched_lengths_use_as_many_tokens_of_both():
 
 
 def test_a_steeper_spectrum_loses_rank_and_the_interval_says_so():
-    found = pooled.pool(table(clips=42, conditions={"clean": (1.0, 12), "noise": (1.6, 12)}), resamples=200)
+    found = pooled.pool(table(clips=100, conditions={"clean": (1.0, 12), "noise": (1.6, 12)}), resamples=200)
     row = found.summary.query(
         "component == 'cross-attention' and length == 'matched' and k == 50 and stress == 'noise'"
     )
@@ -151,12 +151,12 @@ def test_a_steeper_spectrum_loses_rank_and_the_interval_says_so():
     assert row["d_n_eff_pct_high"] < 0
     assert row["d_alpha_low"] > 0
     assert row["d_log10_kf_low"] > 0
-    assert row["d_alpha"] == pytest.approx(0.6, abs=0.25)  # the population slopes differ by 0.6; 504 rows of 60
+    assert row["d_alpha"] == pytest.approx(0.6, abs=0.25)  # the population slopes differ by 0.6; 1200 rows of 60
     assert row["n_layers"] == 2
 
 
 def test_the_same_spectrum_under_both_conditions_covers_zero():
-    found = pooled.pool(table(clips=42, conditions={"clean": (1.0, 12), "noise": (1.0, 12)}), resamples=200)
+    found = pooled.pool(table(clips=100, conditions={"clean": (1.0, 12), "noise": (1.0, 12)}), resamples=200)
     rows = found.layers.query("k == 50 and length == 'matched'")
     covered = [(row.d_alpha_low < 0 < row.d_alpha_high) for row in rows.itertuples()]
     # Six intervals of 95 % in which truth is 0: three or more misses have probability 0.002.
@@ -171,9 +171,9 @@ def test_too_few_tokens_give_a_reason_and_no_number():
     assert (found[found["k"] == 10]["reason"] == "ok").all()
 
 
-@pytest.mark.parametrize(("clips", "known"), [(6, {"n_eff_pct"}), (42, set(pooled.PROXIES))])
-def test_few_tokens_a_mode_give_numbers_and_no_interval_but_of_rank(clips, known):
-    """6 clips of 12 tokens have 72 rows for 50 modes; 42 have 504."""
+@pytest.mark.parametrize(("clips", "known"), [(60, {"n_eff_pct"}), (100, set(pooled.PROXIES))])
+def test_few_clips_a_mode_give_numbers_and_no_interval_but_of_rank(clips, known):
+    """60 clips of 12 tokens have rows enough for 50 modes and yet say too little of the smallest."""
     found = pooled.pool(table(clips=clips, conditions={"clean": (1.0, 12), "noise": (1.3, 12)}), resamples=20)
     for rows in (found.layers[found.layers["k"] == 50], found.summary[found.summary["k"] == 50]):
         assert rows[[f"d_{name}" for name in pooled.PROXIES]].notna().all(axis=None)
@@ -253,7 +253,8 @@ def straightforward(frame: pd.DataFrame, pairs: list[tuple[str, str]], component
     ("stress", "kept"), [("noise", "all"), ("together", "all"), ("mix", "failed"), ("together", "failed")]
 )
 def test_streamed_sides_are_those_of_all_rows_stacked(stress, kept, length, monkeypatch):
-    monkeypatch.setattr(pooled_spectra, "ROWS_A_MODE", 0)  # a few rows say whether sums are right
+    for name in ("ROWS_A_MODE", "CLIPS_A_MODE"):  # a few rows say whether sums are right
+        monkeypatch.setattr(pooled_spectra, name, 0)
     frame = table(clips=9, conditions={"clean": (1.0, 13), "mix": (1.4, 16), "noise": (0.8, 9)})
     frame = frame[(frame["clip"] != "c2") | (frame["condition"] != "mix")]  # one stress lost a clip
     failed = {(f"c{n}", "mix") for n in (0, 1, 3, 4, 6, 7)} | {(f"c{n}", "noise") for n in (1, 2, 5, 6)}
