@@ -81,7 +81,7 @@ def test_an_interrupt_before_anything_is_counted_names_no_number(
 ) -> None:
     run_fake(audio, tmp_path / "run", limit=1, conditions="clean", states="position")
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bridge.running.pipeline.prepare", stop)
