@@ -13,7 +13,7 @@ from bridge.reporting.wording import NOTHING, Table, fixed, fixed_interval, numb
 def models(analysis: Analysis) -> Table:
     """What was heard and measured, model by model."""
     run = analysis.tables
-    encoder = run.layers["state"].isin(ENCODER_STATES).any()
+    encoder = bool(run.layers["state"].isin(ENCODER_STATES).any())
     rows = []
     for name in run.models:
         heard = run.clips[run.clips["model"] == name]
