@@ -125,3 +125,17 @@ def test_conditions_are_those_the_stresses_know() -> None:
     from empirical.stress import STRESSORS
 
     assert CONDITIONS == STRESSORS
+
+
+def test_what_the_parent_repeats_because_it_imports_no_torch_is_what_is_measured_with() -> None:
+    from bridge.running import config, estimate, inputs
+    from empirical import hearing
+    from empirical.checkpoints import device
+    from empirical.jacobians import measurement
+    from empirical.recognition import transcribe, transcribe_windows
+    from empirical.stress import Stretch
+
+    assert set(config.STATES) == set(measurement.STATES)
+    assert set(config.DEVICES) == set(device.DEVICES)
+    assert set(config.TOKENS) == set(hearing.TOKENS_FROM) and set(config.LONG) == set(transcribe_windows.LONG)
+    assert inputs.PROMPT_ROOM == transcribe.PROMPT_ROOM and Stretch().rate == estimate.STRETCH
