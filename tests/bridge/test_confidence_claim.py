@@ -56,6 +56,16 @@ def test_the_papers_filter_decides_and_labels_stand_beside(analysis: Analysis) -
     assert found["AUROC of low log-probability for looping"].interval.effect == pytest.approx(24 / 36)
 
 
+def test_steps_of_a_ladder_do_not_decide(analysis: Analysis) -> None:
+    clips = clips_of({"clean": -0.1, "noise": -0.5, "stretch": -0.9, "mix": -2.0})
+    mild = clips[clips["condition"] == "clean"].assign(condition="noise:snr_db=20", avg_logprob=-5.0)
+    decided = [
+        next(one for one in read(analysis, rows).values() if one.decides)
+        for rows in (clips, pd.concat([clips, mild], ignore_index=True))
+    ]
+    assert decided[0].interval == decided[1].interval
+
+
 def test_how_sure_a_model_is_of_what_it_makes_up(analysis: Analysis) -> None:
     """The label fluent_unrelated asks for a high log-probability; the same text without that part is what is asked."""
     half = clips_of({"clean": -0.1, "noise": -0.5, "stretch": -0.9, "mix": -2.0})
