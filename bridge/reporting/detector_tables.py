@@ -106,7 +106,7 @@ def best(analysis: Analysis, scope: str) -> Table | None:
             rows[-1] += [*named, NOTHING if one is None else auroc(one) + _fewer(one, most)]
     heads = [[_ALONE[kind]] if kind in _ALONE else [f"best {kind}", "AUROC"] for kind in KINDS]
     return Table(
-        f"The baseline to beat, {SCOPE_TITLES[scope]}. {_EXPLAINED}",
+        f"The baseline to beat, {SCOPE_TITLES[scope]}. {_EXPLAINED if scope == SCOPES[0] else 'Columns as above.'}",
         ["model", "label", "with / without", "clips", *(name for head in heads for name in head)],
         rows,
         [False] * 2 + [True] * 2 + [place == len(head) - 1 for head in heads for place in range(len(head))],
@@ -166,7 +166,7 @@ def name_of(one: Any, *, short: bool = False) -> str:
     if one["part"] == "clip":
         return title
     where = _where(one["part"], layer)
-    return f"{title}, {where.replace('layer ', '')}" if short else f"{title}, {where}"
+    return f"{title}, {where.replace('layer ', '').replace(' of layers', '')}" if short else f"{title}, {where}"
 
 
 def _fewer(one: dict[str, Any], most: dict[str, Any]) -> str:

@@ -175,7 +175,8 @@ def _errors(easel: _Easel, analysis: Analysis) -> None:
             "Word error rates",
             "Each mark is a clip, hollow where its audio was cut at the model's window; the black bar is the mean with "
             "its 95 % interval. "
-            "Above the dashed line a transcript counts as failed.",
+            "Above the dashed line a transcript counts as failed. Where a few lie far above the others the axis ends "
+            "below them: triangles at its upper edge stand for these, and a note counts them.",
             lambda narrow: figures.error_rates(analysis.wer, clips, narrow=narrow),
         )
 
@@ -189,14 +190,16 @@ def _paper(easel: _Easel, analysis: Analysis) -> None:
             f"figure-1-{slug}",
             f"{model}: changes by layer and component (the paper's Figure 1)",
             "Change from clean under each stress with 95 % intervals over clips; an interval across the zero line is "
-            "no change seen.",
+            "no change seen. With more than four stresses only all of them as one condition, dashed, keep theirs; the "
+            "paper's tables have every one.",
             lambda narrow, m=model: figures.changes_by_layer(analysis.pooled, m, narrow=narrow),
         )
         easel.add(
             "paper",
             f"figure-3-{slug}",
             f"{model}: tail eigenvalue ratio (the paper's Figure 3)",
-            "Above the dashed line a mode has more energy under stress than clean; bands are 95 % over clips.",
+            "Above the dashed line a mode has more energy under stress than clean; bands are 95 % over clips; "
+            "with more than four stresses only all of them as one condition, dashed, keep theirs.",
             lambda narrow, m=model: figures.tail_ratios(analysis.pooled, m, narrow=narrow),
         )
     easel.add(

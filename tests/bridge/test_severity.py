@@ -98,11 +98,18 @@ def test_the_figure_draws_every_step_and_the_table_names_it(run):
         assert figure.get_size_inches()[0] == (style.NARROW_INCHES if narrow else style.WIDE_INCHES)
         assert len(figure.axes) == 3
         for axes, column in zip(figure.axes, ("wer", "d_n_eff_50", "d_n_eff_10"), strict=True):
-            line = axes.containers[0].lines[0]
+            line = cast(Any, axes.containers[0]).lines[0]
             assert line.get_ydata() == pytest.approx(table[column].to_numpy())
             assert axes.get_xlabel() == "SNR (dB)"
             left, right = axes.get_xlim()
             assert left > right  # towards the right it gets worse
+            # The note is in the corner that is farther from the lines' beginning.
+            bars = ("low", "high") if column == "wer" else (f"{column}_low", f"{column}_high")
+            ends = np.concatenate([table[["value", end]].to_numpy(dtype=float) for end in bars])
+            inside = axes.transAxes.inverted().transform(axes.transData.transform(ends))
+            heights = inside[inside[:, 0] < 0.5, 1]
+            below, above = heights.min(), 1 - heights.max()
+            assert (axes.texts[0].get_position()[1] > 0.5) == (above >= below)
         assert "n = 12 clips" in figure.axes[0].texts[0].get_text()
     assert "No stress" in severity(pd.DataFrame(), narrow=False).axes[0].texts[0].get_text()
     analysis = cast(Any, SimpleNamespace(tables=SimpleNamespace(clips=run[0], seed=0), pooled=run[1]))

@@ -223,7 +223,8 @@ def error_rates(wer: pd.DataFrame, clips: pd.DataFrame, *, narrow: bool = False)
     for one, model in zip(axes, models, strict=True):
         rows = clips[(clips["model"] == model) & clips["wer"].notna()]
         names = conditions_of(wer[wer["model"] == model])
-        top = _cut(rows["wer"], wer.loc[wer["model"] == model, ["wer", "high"]].max(axis=None))
+        ends = wer.loc[wer["model"] == model, ["wer", "high"]].to_numpy(dtype=np.float64)
+        top = _cut(rows["wer"], float(np.nanmax(ends)))
         for place, condition in enumerate(names):
             part = rows[rows["condition"] == condition].sort_values("clip")
             row = wer[(wer["model"] == model) & (wer["condition"] == condition)].iloc[0]

@@ -20,7 +20,7 @@ BASE_COLOURS = {
     "mix": "#009E73",
     "noise": "#D55E00",
     "silence": "#4D4D4D",
-    "non_speech": "#8B5A2B",
+    "non_speech": "#56B4E9",
     "reverberation": "#CC79A7",
     "clipping": "#7B3FA0",
     "all": "#1d2733",
@@ -30,7 +30,7 @@ BASE_MARKERS = {
     "clean": "o", "stretch": "^", "mix": "s", "noise": "D", "silence": "v", "non_speech": "P", "reverberation": "p",
     "clipping": "X", "all": "*", "together": "*",
 }  # fmt: skip
-_OTHER_COLOURS = ("#56B4E9", "#B2182B", "#1B7837", "#762A83", "#A6761D", "#35978F", "#C51B7D", "#5E6B00")
+_OTHER_COLOURS = ("#8B5A2B", "#B2182B", "#1B7837", "#762A83", "#A6761D", "#35978F", "#C51B7D", "#5E6B00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "<", ">", "d")
 
 _STEPS: dict[str, tuple[Callable[[float], float], float]] = {

@@ -12,7 +12,7 @@ from bridge.comparison.severity import severity_table
 from bridge.reporting.figures import style
 from bridge.reporting.figures.drawing import Drawing
 
-_RANK = "cross-attention $N_{eff}$, change (%)"
+_RANK = "change of $N_{eff}$ (%)"
 _PANELS = (
     ("wer", "low", "high", "n", "word errors", "word error rate"),
     ("d_n_eff_50", "d_n_eff_50_low", "d_n_eff_50_high", "n_50", "pooled, K = 50", _RANK),
@@ -31,7 +31,8 @@ def drawings(analysis: Analysis) -> list[Drawing]:
             "From mild to severe",
             "To the right the stress is harder where it is an SNR, stronger or longer else. Where rank falls before "
             "the word errors pass the dashed line it could warn of them; where it falls with them or after, it cannot. "
-            "Dotted: word errors of clean speech.",
+            "Dotted: word errors of clean speech. N_eff is of cross-attention, mean over layers, both transcripts cut "
+            "to the shorter; clip by clip it needs eleven tokens, which fewer clips have.",
             lambda narrow: severity(table, narrow=narrow),
         )
     ]
@@ -63,8 +64,8 @@ def severity(table: pd.DataFrame, *, narrow: bool = False) -> Figure:
                 one.axhline(0.0, color=style.INK, linewidth=0.8)
             fewest, most = int(rows[counted].min()), int(rows[counted].max())
             clips = f"n = {fewest} clips" if fewest == most else f"n = {fewest} to {most} clips"
-            style.note(one, clips, x=0.02, y=0.97, ha="left", va="top")
             _axis(one, rows)
+            _note(one, clips, rows, (low, high))
             style.label(one, f"{ladder}: {title}", str(rows["axis"].iloc[0]), unit)
     style.shared_legend(figure, axes, narrow=narrow)
     return figure
@@ -95,6 +96,15 @@ def _line(axes: Axes, part: pd.DataFrame, columns: tuple[str, str, str], place: 
         elinewidth=0.9,
         label=str(part["model"].iloc[0]),
     )
+
+
+def _note(axes: Axes, text: str, rows: pd.DataFrame, ends: tuple[str, str]) -> None:
+    """In the left corner, upper or lower, that is farther from where the lines begin."""
+    places = np.concatenate([rows[["value", end]].to_numpy(dtype=np.float64) for end in ends])
+    inside = axes.transAxes.inverted().transform(axes.transData.transform(places[np.isfinite(places).all(axis=1)]))
+    heights = inside[inside[:, 0] < 0.5, 1]  # the note is about half a panel wide
+    low = heights.size > 0 and 1 - heights.max() < heights.min()
+    style.note(axes, text, x=0.02, y=0.03 if low else 0.97, ha="left", va="bottom" if low else "top")
 
 
 def _axis(axes: Axes, rows: pd.DataFrame) -> None:
