@@ -137,12 +137,13 @@ def activation_rows(vectors: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def refused_row(sample: Sample, error: Exception) -> dict[str, Any]:
-    """Row of the refused table: which sample, and why."""
+    """Row of the refused table: which sample, and why; the words without the code, which has its own column."""
+    said = getattr(error, "detail", None) or getattr(error, "message", None) or str(error)
     return {
         "clip": sample.clip.name,
         "condition": sample.condition,
         "type": type(error).__name__,
         "code": str(getattr(error, "code", "")),
-        "detail": str(error),
+        "detail": said,
         "stage": STAGES[type(error).__name__],
     }

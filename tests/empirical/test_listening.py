@@ -138,6 +138,7 @@ def test_each_sample_is_refused_for_its_own_reason_and_the_others_go_on(
         ("bad", "AudioError", "not_audio", "load"),
     ]
     assert all(set(row) == {"clip", "condition", "type", "code", "detail", "stage"} for row in records.refused)
+    assert all(row["detail"] and f"[{row['code']}]" not in row["detail"] for row in records.refused)
     assert [(row["clip"], row["condition"]) for row in records.clips] == [
         ("0", "clean"),
         ("1", "clean"),
