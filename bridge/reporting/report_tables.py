@@ -6,7 +6,8 @@ import pandas as pd
 
 from bridge.comparison import tables
 from bridge.comparison.analysis import Analysis
-from bridge.comparison.conditions import ENCODER_STATES, conditions_of
+from bridge.comparison.conditions import ENCODER_STATES
+from bridge.reporting.condition_wording import named
 from bridge.reporting.wording import NOTHING, Table, fixed, fixed_interval, number, with_interval
 
 
@@ -48,8 +49,7 @@ def models(analysis: Analysis) -> Table:
 def _states(part: pd.DataFrame, encoder: bool) -> list[str]:
     """Cells of what was measured of a model: by state, the chain's error, and the arithmetic."""
     counts = {
-        str(state): f"{one['clip'].nunique()} clips: {', '.join(conditions_of(one))}"
-        for state, one in part.groupby("state")
+        str(state): f"{one['clip'].nunique()} clips: {named(one['condition'])}" for state, one in part.groupby("state")
     }
     error = part[part["layer"] == part["layers"]].groupby("state")["chain_error"].median()
     return [
