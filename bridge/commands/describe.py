@@ -49,7 +49,7 @@ def report(directory: Directory) -> None:
     from bridge import write_report
 
     try:
-        write_report(directory)
+        write_report(directory, quiet=False)
     except OSError as error:
         raise OtherSettingsError(f"{directory} cannot be written: {reason(error)}") from error
     typer.echo(str(directory / "report.html"))

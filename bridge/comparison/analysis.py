@@ -78,13 +78,14 @@ class Analysis:
         return rows["state"] == rows["model"].map({model: self.headline_state(model) for model in self.tables.models})
 
 
-def analyse(run: RunTables | str | Path) -> Analysis:
+def analyse(run: RunTables | str | Path, *, progress: pooling.Progress | None = None) -> Analysis:
     """Derives everything from a run's records; nothing is measured again.
 
     A run that only listened has no layers: its regimes, layers and quantities are tables without rows.
 
     Args:
         run: the tables, or the run directory they are read from.
+        progress: told how many groups of activations are pooled, which takes longest where clips are thousands.
 
     Raises:
         FileNotFoundError: if a record is missing.
@@ -103,7 +104,7 @@ def analyse(run: RunTables | str | Path) -> Analysis:
         agreement=agreement(comparison),
         tightness=tightness(comparison),
         sensitivity=sensitivity(layers, tables.nulls),
-        pooled=pooling.pool(tables.held_vectors, tables.clips, seed=tables.seed),
+        pooled=pooling.pool(tables.held_vectors, tables.clips, seed=tables.seed, progress=progress),
         quantities=quantities,
         paired=tabling.paired_changes(quantities, seed=tables.seed),
         wer=tabling.wer_table(tables.clips, seed=tables.seed),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bridge.comparison import statistics
 from bridge.comparison.analysis import Analysis
-from bridge.comparison.conditions import judged
+from bridge.comparison.conditions import CLEAN, judged
 from bridge.comparison.pooled import ALL_STRESSES, TOGETHER
 from bridge.comparison.pooled_spectra import CLIPS_A_MODE, ROWS_A_MODE
 from bridge.comparison.statistics import Direction, Interval
@@ -137,6 +137,8 @@ def _pooled(
                 continue
             row = whole.iloc[0]
             note = _note(mine if stress == ALL_STRESSES else whole, row, proxy)
+            if stress == ALL_STRESSES:
+                note += _cut(analysis, name)
             readings.append(
                 Reading(name, identity.paper_family, said, _interval(row, proxy), least, direction, note, deciding)
             )
@@ -185,6 +187,14 @@ def _note(rows: pd.DataFrame, row: pd.Series, proxy: str) -> str:
     return note
 
 
+def _cut(analysis: Analysis, model: str) -> str:
+    """How many of the stressed samples were longer than the model's window: their ends count in no activation."""
+    clips = analysis.tables.clips
+    stressed = clips[(clips["model"] == model) & clips["condition"].isin(judged(clips["condition"]))]
+    cut = int(stressed["truncated"].astype(bool).sum())
+    return f"; {cut} of {len(stressed)} stressed samples cut at the model's window" if cut else ""
+
+
 def clusters(analysis: Analysis) -> Test:
     """C9: in the plane of N_eff and alpha the final layers of small and large models separate."""
     test = (
@@ -193,6 +203,7 @@ def clusters(analysis: Analysis) -> Test:
         "against large; bootstrap over clips."
     )
     points = final_points(analysis.tables.activations)
+    points = points[points["condition"].isin([CLEAN, *judged(points["condition"])])]
     families = {name: one.paper_family for name, one in analysis.identities.items()}
     groups = {name: {"tiny": 0, "small": 0, "large": 1}.get(family or "", -1) for name, family in families.items()}
     known = points[points["model"].map(groups) >= 0]

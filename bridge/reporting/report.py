@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from tqdm import tqdm
 
 from bridge.comparison import paper, tables
 from bridge.comparison.analysis import Analysis, analyse
@@ -37,8 +39,12 @@ MOST_SAMPLES = 60
 """Failed transcripts that are printed; the records have all."""
 
 
-def write_report(run_dir: str | Path) -> Path:
+def write_report(run_dir: str | Path, *, quiet: bool = True) -> Path:
     """Writes report.html, results.json and figures/*.png, *.svg from the records in a run directory alone.
+
+    Args:
+        run_dir: the run.
+        quiet: show no progress on a terminal.
 
     Returns:
         Path of the report.
@@ -47,7 +53,13 @@ def write_report(run_dir: str | Path) -> Path:
         FileNotFoundError: if a record is missing.
     """
     root = Path(run_dir)
-    analysis = analyse(root)
+    with tqdm(desc="pooling", unit="group", file=sys.stderr, disable=True if quiet else None) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        analysis = analyse(root, progress=advance)
     ledger = claims(analysis)
     shown = draw(analysis, root / "figures")
     results = write_results(root / "results.json", analysis, ledger)

@@ -168,7 +168,7 @@ def run(
                 counts = outcomes.counts(tasks)
                 if report and outcomes.heard():
                     with watch.stage("report"):
-                        _report(pool, store, outcomes)
+                        _report(pool, store, outcomes, quiet=quiet)
                     counts = outcomes.counts(tasks)
                     write_log(store, inputs, outcomes)
                     write_timings(store, watch, tasks, outcomes, pool)
@@ -317,9 +317,10 @@ def _label(pool: WorkerPool, store: RunStore, outcomes: Outcomes) -> None:
     _finish(pool, worker_job(_LABELS, "label", arguments), outcomes)
 
 
-def _report(pool: WorkerPool, store: RunStore, outcomes: Outcomes) -> None:
+def _report(pool: WorkerPool, store: RunStore, outcomes: Outcomes, *, quiet: bool) -> None:
     """Writes the report in a worker, where every library has one thread: many small matrices are slower with two."""
-    _finish(pool, worker_job(_REPORT, "write_report", {"run_directory": str(store.root)}), outcomes)
+    arguments = {"run_directory": str(store.root), "quiet": quiet}
+    _finish(pool, worker_job(_REPORT, "write_report", arguments), outcomes)
 
 
 def _finish(pool: WorkerPool, job: Job, outcomes: Outcomes) -> None:

@@ -291,7 +291,7 @@ def test_lists_of_nulls_may_have_spaces_and_no_model_is_none(
 def test_a_report_that_finds_no_room_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(_: Path) -> None:
+    def full(_: Path, **__: object) -> None:
         raise OSError(errno.ENOSPC, "wherever that was")
 
     monkeypatch.setattr("bridge.commands.describe._load", lambda _: None)

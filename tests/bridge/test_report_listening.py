@@ -210,3 +210,10 @@ def test_a_run_without_layers_loads_with_their_columns(heard):
 def test_comparing_regimes_of_a_run_without_them_is_refused_in_one_line(heard):
     with pytest.raises(ConfigError, match="measured no Jacobian: it only listened"):
         describe.compare(heard)
+
+
+def test_pooling_says_how_far_it_is(heard: Path) -> None:
+    told: list[tuple[int, int]] = []
+    analyse(heard, progress=lambda done, total: told.append((done, total)))
+    total = told[0][1]
+    assert told == [(done, total) for done in range(1, total + 1)]
