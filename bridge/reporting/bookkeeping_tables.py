@@ -39,7 +39,7 @@ def quarantine(analysis: Analysis, counts: dict[str, int]) -> Table:
 
 
 def _example(entry: dict[str, Any]) -> str:
-    where = str(entry.get("clip") or entry.get("path") or "")
+    where = str(entry.get("path") or entry.get("utterance") or "")
     detail = str(entry.get("detail") or "")
     return ": ".join(part for part in (where, detail) if part) or NOTHING
 

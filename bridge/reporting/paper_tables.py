@@ -71,6 +71,9 @@ def paper_form(analysis: Analysis, component: str, length: str, *, k: int = 50, 
     """
     table = tables.paper_table(analysis.pooled, length=length, k=k, kept=kept)
     part = table[(table["component"] == component) & ((table["source"] == "ours") | (k == 50))]
+    part = part.iloc[
+        sorted(range(len(part)), key=lambda place: _row_order(part.iloc[place], list(analysis.identities)))
+    ]
     rows, emphasised = [], set()
     for index, found in enumerate(part.to_dict("records")):
         row = {str(name): value for name, value in found.items()}
@@ -174,6 +177,14 @@ def together_explained(analysis: Analysis) -> str:
         "samples of the same clips, as the paper pools its stressed set: what the stresses do differently then adds "
         "directions of its own."
     )
+
+
+def _row_order(row: pd.Series, models: list[str]) -> tuple[int, int]:
+    """The paper's rows first, then the models as the run has them, each with what sums its stresses up before them."""
+    if row["source"] == "paper":
+        return -1, 0
+    sums = (ALL_STRESSES, TOGETHER)
+    return models.index(row["model"]), sums.index(row["stress"]) if row["stress"] in sums else len(sums)
 
 
 def _change(row: dict[str, Any], name: str, decimals: int) -> str:
