@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,10 +47,18 @@ def claims(directory: Directory, as_json: AsJson = False) -> None:
 def report(directory: Directory) -> None:
     """Makes report.html, results.json and the figures of a run anew from its records."""
     _load(directory)
+    from tqdm import tqdm
+
     from bridge import write_report
 
     try:
-        write_report(directory, quiet=False)
+        with tqdm(desc="pooling", unit="group", file=sys.stderr, disable=None) as bar:
+
+            def advance(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            write_report(directory, progress=advance)
     except OSError as error:
         raise OtherSettingsError(f"{directory} cannot be written: {reason(error)}") from error
     typer.echo(str(directory / "report.html"))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from tqdm import tqdm
 
 from bridge.comparison import paper, tables
 from bridge.comparison.analysis import Analysis, analyse
 from bridge.comparison.compare import PREDICTOR_TITLES, PREDICTORS
 from bridge.comparison.conditions import CLEAN
+from bridge.comparison.pooled import Progress
 from bridge.ledger import claims
 from bridge.reporting import (
     bookkeeping_tables,
@@ -39,12 +38,12 @@ MOST_SAMPLES = 60
 """Failed transcripts that are printed; the records have all."""
 
 
-def write_report(run_dir: str | Path, *, quiet: bool = True) -> Path:
+def write_report(run_dir: str | Path, *, progress: Progress | None = None) -> Path:
     """Writes report.html, results.json and figures/*.png, *.svg from the records in a run directory alone.
 
     Args:
         run_dir: the run.
-        quiet: show no progress on a terminal.
+        progress: as of `analyse`.
 
     Returns:
         Path of the report.
@@ -53,13 +52,7 @@ def write_report(run_dir: str | Path, *, quiet: bool = True) -> Path:
         FileNotFoundError: if a record is missing.
     """
     root = Path(run_dir)
-    with tqdm(desc="pooling", unit="group", file=sys.stderr, disable=True if quiet else None) as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        analysis = analyse(root, progress=advance)
+    analysis = analyse(root, progress=progress)
     ledger = claims(analysis)
     shown = draw(analysis, root / "figures")
     results = write_results(root / "results.json", analysis, ledger)

@@ -169,11 +169,11 @@ def label(run_directory: str, seed: int) -> None:
     rescore_records(Path(run_directory), None, seed)
 
 
-def write_report(run_directory: str, quiet: bool) -> None:
+def write_report(run_directory: str) -> None:
     """Makes report.html, results.json and the figures from the records of a run."""
     from bridge.reporting.report import write_report as write
 
-    write(run_directory, quiet=quiet)
+    write(run_directory)
 
 
 def _written(

@@ -167,8 +167,9 @@ def run(
                 write_timings(store, watch, tasks, outcomes, pool)
                 counts = outcomes.counts(tasks)
                 if report and outcomes.heard():
+                    say("pooling the activations and writing the report")
                     with watch.stage("report"):
-                        _report(pool, store, outcomes, quiet=quiet)
+                        _report(pool, store, outcomes)
                     counts = outcomes.counts(tasks)
                     write_log(store, inputs, outcomes)
                     write_timings(store, watch, tasks, outcomes, pool)
@@ -317,10 +318,9 @@ def _label(pool: WorkerPool, store: RunStore, outcomes: Outcomes) -> None:
     _finish(pool, worker_job(_LABELS, "label", arguments), outcomes)
 
 
-def _report(pool: WorkerPool, store: RunStore, outcomes: Outcomes, *, quiet: bool) -> None:
+def _report(pool: WorkerPool, store: RunStore, outcomes: Outcomes) -> None:
     """Writes the report in a worker, where every library has one thread: many small matrices are slower with two."""
-    arguments = {"run_directory": str(store.root), "quiet": quiet}
-    _finish(pool, worker_job(_REPORT, "write_report", arguments), outcomes)
+    _finish(pool, worker_job(_REPORT, "write_report", {"run_directory": str(store.root)}), outcomes)
 
 
 def _finish(pool: WorkerPool, job: Job, outcomes: Outcomes) -> None:

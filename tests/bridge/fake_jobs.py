@@ -168,7 +168,7 @@ def label(run_directory: str, seed: int) -> None:
     (Path(run_directory) / "rescored.json").write_text(json.dumps({"seed": seed}), encoding="utf-8")
 
 
-def write_report(run_directory: str, quiet: bool) -> None:
+def write_report(run_directory: str) -> None:
     """A file in the report's place, unless there is reason to fail."""
     if (Path(run_directory) / "no-report").exists():
         raise KeyError("no report today")

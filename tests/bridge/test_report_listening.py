@@ -43,7 +43,13 @@ def heard(tmp_path_factory):
         tmp_path_factory.mktemp("heard") / "run", {name: frames[name] for name in ("clips", "activations")}
     )
     (directory / "records" / "sweep.nc").unlink()
-    quarantined = {"path": "c9.flac", "condition": "mix", "type": "StressError", "code": "short_pool", "detail": "alone"}
+    quarantined = {
+        "path": "c9.flac",
+        "condition": "mix",
+        "type": "StressError",
+        "code": "short_pool",
+        "detail": "alone",
+    }
     (directory / "quarantine.jsonl").write_text(json.dumps(quarantined | {"stage": "stress"}) + "\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(theory_claims, "THEORY_CLAIMS", ("C1", "C2", "C4"))
